@@ -1,0 +1,93 @@
+"""The vocabulary: layers, tables, topics, consumer groups, owners and tags.
+
+Every name another system sees is written here once. Standard library only, so that any environment can import it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+CATALOG = "lake"
+"""Name of the Iceberg catalog in every engine: it is part of the key of the catalog's own tables."""
+
+TRINO_CATALOG = "iceberg"
+"""Where the catalog is mounted in Trino."""
+
+DATA_PLATFORM = "team:data-platform"
+ANALYTICS = "team:analytics"
+
+BRONZE_GROUP_ID = "bronze-ingestion"
+"""Consumer group whose offsets hint at progress for lag tools; the truth is the ledger in the table."""
+
+
+class Layer(StrEnum):
+    """The stages a record passes through."""
+
+    BRONZE = "bronze"
+    SILVER = "silver"
+    GOLD = "gold"
+
+
+class Domain(StrEnum):
+    """The systems that live in the lakehouse, one asset group each; ``platform`` holds what they share."""
+
+    PLATFORM = "platform"
+    PGR = "pgr"
+
+
+@dataclass(frozen=True)
+class TableName:
+    """An Iceberg table: its asset key, its identifier in the catalog and its name in SQL follow from it."""
+
+    layer: Layer
+    table: str
+    domain: Domain
+
+    @property
+    def key(self) -> list[str]:
+        """Asset key, ``[layer, table]``, as plain strings."""
+        return [str(self.layer), self.table]
+
+    @property
+    def identifier(self) -> tuple[str, str]:
+        """Namespace and table, as PyIceberg takes them."""
+        return (str(self.layer), self.table)
+
+    @property
+    def sql(self) -> str:
+        """Fully qualified name in Trino."""
+        return f"{TRINO_CATALOG}.{self.layer}.{self.table}"
+
+    def __str__(self) -> str:
+        return f"{self.layer}.{self.table}"
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A Kafka topic as it should exist."""
+
+    name: str
+    domain: Domain
+    key: str
+    """What the producer puts into the message key."""
+    partitions: int
+    retention_hours: int
+
+    @property
+    def asset_key(self) -> list[str]:
+        """Asset key of the topic: ``["kafka", name]`` with ``_`` for ``.`` and ``-``."""
+        return ["kafka", self.name.replace(".", "_").replace("-", "_")]
+
+
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+"""Largest message that broker, topics, producers and consumers agree on."""
+
+SERVICE_EVENTS = TableName(Layer.BRONZE, "service_events_raw", Domain.PGR)
+DEAD_LETTERS = TableName(Layer.BRONZE, "dead_letters", Domain.PLATFORM)
+PGR_EVENTS = TableName(Layer.SILVER, "pgr_events", Domain.PGR)
+PGR_CASE_LIFECYCLE = TableName(Layer.GOLD, "pgr_case_lifecycle", Domain.PGR)
+PGR_FUNNEL_DAILY = TableName(Layer.GOLD, "pgr_funnel_daily", Domain.PGR)
+
+PGR_EVENTS_TOPIC = Topic("pgr-events", Domain.PGR, key="entity_id", partitions=3, retention_hours=7 * 24)
+TOPICS = (PGR_EVENTS_TOPIC,)

@@ -1,0 +1,312 @@
+"""The one reader of environment variables.
+
+Values come from the environment, then ``.env``, then ``lakehouse.toml`` (both in the project folder), then the
+passwords that ``lakehouse up`` generated, then the defaults below. A server whose address is not set is one of the
+local stack.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from lakehouse.errors import SettingsError
+
+PROJECT = Path(__file__).resolve().parent.parent
+"""The checkout: where ``.env``, ``lakehouse.toml``, ``dagster.yaml`` and the dbt project are."""
+
+DEFAULT_HOME = PROJECT / ".lakehouse"
+ENV_PREFIX = "LAKEHOUSE_"
+LOOPBACK = "127.0.0.1"
+GENERATED = "secrets.toml"
+"""File in ``home`` with the passwords that ``lakehouse up`` generated, readable by the owner only."""
+
+
+def _names(field: str, *aliases: str) -> AliasChoices:
+    return AliasChoices(ENV_PREFIX + field.upper(), *aliases)
+
+
+class Settings(BaseSettings):
+    """Everything that differs between a laptop and a cluster."""
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
+
+    home: Path = Field(
+        DEFAULT_HOME,
+        validation_alias=_names("home"),
+        description="Folder for the data, logs and passwords of the servers on this machine.",
+    )
+    warehouse: str = Field(
+        "",
+        validation_alias=_names("warehouse"),
+        description="Root of the tables' data, `file:///…` or `s3://…`. Default: `warehouse` in `home`.",
+    )
+
+    kafka_bootstrap_servers: str = Field(
+        "",
+        validation_alias=_names("kafka_bootstrap_servers", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BROKERS"),
+        description="Kafka brokers, `host:port,…`. Unset: the local stack's broker.",
+    )
+    kafka_port: int = Field(
+        19092, validation_alias=_names("kafka_port"), description="Port of the local broker.", ge=1, le=65535
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT",
+        validation_alias=_names("kafka_security_protocol", "KAFKA_SECURITY_PROTOCOL"),
+        description="How to talk to the brokers. SASL uses SCRAM-SHA-512.",
+    )
+    kafka_username: str = Field("", validation_alias=_names("kafka_username", "KAFKA_USERNAME"), description="SASL user.")
+    kafka_password: SecretStr = Field(
+        SecretStr(""), validation_alias=_names("kafka_password", "KAFKA_PASSWORD"), description="SASL password."
+    )
+    kafka_topic: str = Field(
+        "pgr-events",
+        validation_alias=_names("kafka_topic", "KAFKA_TOPIC"),
+        description="Topic the service events are read from.",
+    )
+    kafka_group_id: str = Field(
+        "bronze-ingestion",
+        validation_alias=_names("kafka_group_id", "KAFKA_GROUP_ID"),
+        description="Consumer group that shows progress to lag tools.",
+    )
+
+    batch_size: int = Field(
+        10_000, validation_alias=_names("batch_size", "BATCH_SIZE"), description="Rows a bronze commit at most.", ge=1
+    )
+    flush_interval_sec: float = Field(
+        5.0,
+        validation_alias=_names("flush_interval_sec", "FLUSH_INTERVAL_SEC"),
+        description="Seconds a record waits at most for its commit.",
+        gt=0,
+    )
+    drain_idle_sec: float = Field(
+        10.0,
+        validation_alias=_names("drain_idle_sec"),
+        description="A draining run ends after this long without a record.",
+        gt=0,
+    )
+    drain_max_sec: float = Field(
+        600.0, validation_alias=_names("drain_max_sec"), description="A draining run ends after this long.", gt=0
+    )
+
+    trino_host: str = Field(
+        "", validation_alias=_names("trino_host", "TRINO_HOST"), description="Trino. Unset: the local stack's."
+    )
+    trino_port: int = Field(
+        18080, validation_alias=_names("trino_port", "TRINO_PORT"), description="Port of Trino.", ge=1, le=65535
+    )
+    trino_user: str = Field(
+        "lakehouse", validation_alias=_names("trino_user", "TRINO_USER"), description="User name in Trino."
+    )
+
+    db_host: str = Field(
+        "", validation_alias=_names("db_host", "DB_HOST"), description="PostgreSQL. Unset: the local stack's."
+    )
+    db_port: int = Field(
+        15432, validation_alias=_names("db_port", "DB_PORT"), description="Port of PostgreSQL.", ge=1, le=65535
+    )
+    postgres_password: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_names("postgres_password", "POSTGRES_PASSWORD"),
+        description="Superuser of the local PostgreSQL. Generated.",
+    )
+    db_name: str = Field("lakehouse", validation_alias=_names("db_name", "DB_NAME"), description="Serving database.")
+    db_user: str = Field("serving", validation_alias=_names("db_user", "DB_USER"), description="Serving role.")
+    db_password: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_names("db_password", "DB_PASSWORD"),
+        description="Password of the serving role. Generated.",
+    )
+    catalog_db_name: str = Field(
+        "catalog", validation_alias=_names("catalog_db_name"), description="Database of the Iceberg catalog."
+    )
+    catalog_db_user: str = Field(
+        "catalog", validation_alias=_names("catalog_db_user"), description="Role of the Iceberg catalog."
+    )
+    catalog_db_password: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_names("catalog_db_password"),
+        description="Password of the catalog's role. Generated.",
+    )
+    dagster_db_name: str = Field(
+        "dagster", validation_alias=_names("dagster_db_name"), description="Database of Dagster's storage."
+    )
+    dagster_db_user: str = Field(
+        "dagster", validation_alias=_names("dagster_db_user"), description="Role of Dagster's storage."
+    )
+    dagster_db_password: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_names("dagster_db_password"),
+        description="Password of Dagster's role. Generated.",
+    )
+
+    dagster_port: int = Field(
+        3000, validation_alias=_names("dagster_port"), description="Port of Dagster's UI.", ge=1, le=65535
+    )
+
+    redis_host: str = Field("", validation_alias=_names("redis_host", "REDIS_HOST"), description="Redis.")
+    redis_port: int = Field(
+        16379, validation_alias=_names("redis_port", "REDIS_PORT"), description="Port of Redis.", ge=1, le=65535
+    )
+
+    s3_endpoint: str = Field("", validation_alias=_names("s3_endpoint"), description="S3 endpoint, for an own store.")
+    s3_region: str = Field(
+        "us-east-1", validation_alias=_names("s3_region", "AWS_REGION"), description="Region of the bucket."
+    )
+    aws_access_key_id: SecretStr = Field(
+        SecretStr(""), validation_alias=_names("aws_access_key_id", "AWS_ACCESS_KEY_ID"), description="S3 access key."
+    )
+    aws_secret_access_key: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_names("aws_secret_access_key", "AWS_SECRET_ACCESS_KEY"),
+        description="S3 secret key.",
+    )
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("warehouse", mode="after")
+    @classmethod
+    def _warehouse_scheme(cls, value: str) -> str:
+        if value and not value.startswith(("file:///", "s3://")):
+            raise ValueError("must start with file:/// or s3://")
+        return value.rstrip("/")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Overrides given in code, then the named sources in their order of precedence."""
+        return (init_settings, *(source for _, source in _sources(settings_cls)))
+
+    # What the rest of the code asks: effective values, whoever runs the server.
+
+    @property
+    def warehouse_uri(self) -> str:
+        """Root of the warehouse, without a trailing slash."""
+        return self.warehouse or (self.home / "warehouse").as_uri()
+
+    @property
+    def runs_kafka(self) -> bool:
+        """Whether Kafka is a server of the local stack."""
+        return not self.kafka_bootstrap_servers
+
+    @property
+    def runs_trino(self) -> bool:
+        """Whether Trino is a server of the local stack."""
+        return not self.trino_host
+
+    @property
+    def runs_postgres(self) -> bool:
+        """Whether PostgreSQL is a server of the local stack."""
+        return not self.db_host
+
+    @property
+    def kafka_brokers(self) -> str:
+        """Bootstrap address to use."""
+        return self.kafka_bootstrap_servers or f"{LOOPBACK}:{self.kafka_port}"
+
+    @property
+    def trino_address(self) -> str:
+        """Host of Trino to use."""
+        return self.trino_host or LOOPBACK
+
+    @property
+    def db_address(self) -> str:
+        """Host of PostgreSQL to use."""
+        return self.db_host or LOOPBACK
+
+    @cached_property
+    def catalog_uri(self) -> str:
+        """SQLAlchemy URI of the Iceberg catalog; holds the password, so never log it."""
+        return self._postgres_uri(self.catalog_db_user, self.catalog_db_password, self.catalog_db_name)
+
+    def _postgres_uri(self, user: str, password: SecretStr, database: str) -> str:
+        secret = quote(password.get_secret_value(), safe="")
+        return f"postgresql+psycopg2://{quote(user, safe='')}:{secret}@{self.db_address}:{self.db_port}/{database}"
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the settings; ``overrides`` by field name win over every source.
+
+    Raises:
+        SettingsError: naming each wrong setting, where it came from and what it should be.
+    """
+    try:
+        return Settings(**_by_alias(overrides))
+    except ValidationError as error:
+        origins = origin_of_settings()
+        raise SettingsError("wrong settings:\n  " + "\n  ".join(_explain(p, origins) for p in error.errors())) from None
+
+
+def origin_of_settings() -> dict[str, str]:
+    """Which source decides each field: ``environment KAFKA_BROKERS``, ``.env``, ``lakehouse.toml``, ``generated``, ``default``."""
+    origins = dict.fromkeys(Settings.model_fields, "default")
+    for label, source in reversed(_sources(Settings)):
+        for name in source():
+            if field := _FIELD_OF.get(name):
+                origins[field] = f"environment {name}" if label == "environment" else label
+    return origins
+
+
+def _explain(problem: Any, origins: dict[str, str]) -> str:
+    field = _FIELD_OF[str(problem["loc"][0])]
+    is_secret = Settings.model_fields[field].annotation is SecretStr
+    value = "***" if is_secret else repr(problem["input"])
+    return f"{field} = {value} (from {origins[field]}): {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _sources(cls: type[BaseSettings]) -> list[tuple[str, PydanticBaseSettingsSource]]:
+    named: list[tuple[str, PydanticBaseSettingsSource]] = [
+        ("environment", EnvSettingsSource(cls)),
+        (".env", DotEnvSettingsSource(cls, env_file=PROJECT / ".env")),
+        ("lakehouse.toml", InitSettingsSource(cls, _by_alias(_read_toml(PROJECT / "lakehouse.toml")))),
+    ]
+    home = next((value for _, source in named if (value := source().get(_ALIAS_OF["home"]))), DEFAULT_HOME)
+    generated = Path(home).expanduser() / GENERATED
+    return [*named, ("generated", InitSettingsSource(cls, _by_alias(_read_toml(generated))))]
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        values = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path.name} is not valid TOML: {error}") from None
+    if unknown := sorted(set(values) - set(Settings.model_fields)):
+        raise SettingsError(f"{path.name}: unknown setting {', '.join(unknown)}; `lakehouse settings` lists them all")
+    return values
+
+
+def _by_alias(values: dict[str, Any]) -> dict[str, Any]:
+    return {_ALIAS_OF[field]: value for field, value in values.items()}
+
+
+def _aliases(field: str) -> list[str]:
+    alias = Settings.model_fields[field].validation_alias
+    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else []
+
+
+_ALIAS_OF = {field: _aliases(field)[0] for field in Settings.model_fields}
+_FIELD_OF = {alias: field for field in Settings.model_fields for alias in _aliases(field)}
