@@ -180,6 +180,12 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
+    @field_validator("kafka_bootstrap_servers", "trino_host", "db_host", mode="after")
+    @classmethod
+    def _local(cls, value: str) -> str:
+        """``local`` says what an unset address says: the server of the local stack (`lakehouse env` exports it)."""
+        return "" if value == "local" else value
+
     @field_validator("warehouse", mode="after")
     @classmethod
     def _warehouse_scheme(cls, value: str) -> str:
@@ -267,6 +273,14 @@ def origin_of_settings() -> dict[str, str]:
             if field := _FIELD_OF.get(name):
                 origins[field] = f"environment {name}" if label == "environment" else label
     return origins
+
+
+def shown(settings: Settings, field: str) -> str:
+    """A setting's effective value for people; secrets are masked."""
+    value = getattr(settings, field)
+    if isinstance(value, SecretStr):
+        return "********" if value.get_secret_value() else ""
+    return str({"warehouse": settings.warehouse_uri, "kafka_bootstrap_servers": settings.kafka_brokers}.get(field, value))
 
 
 def _explain(problem: Any, origins: dict[str, str]) -> str:

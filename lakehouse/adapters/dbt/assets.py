@@ -1,0 +1,70 @@
+"""The dbt models of a domain as Dagster assets, made from the manifest."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
+
+from lakehouse.adapters.dbt.project import ensure_manifest
+from lakehouse.adapters.dbt.resource import DbtResource
+from lakehouse.naming import ANALYTICS, Domain
+from lakehouse.orchestration.landing import RETRY
+
+
+class Translator(DagsterDbtTranslator):
+    """dbt's names in ours: a model is the table it makes, a source the table it reads."""
+
+    def __init__(self, domain: Domain) -> None:
+        """Keep the domain, which names the group of the assets."""
+        super().__init__(DagsterDbtTranslatorSettings(enable_asset_checks=True))
+        self._domain = domain
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """``[layer, table]``."""
+        if dbt_resource_props["resource_type"] == "source":
+            return dg.AssetKey([dbt_resource_props["source_name"], dbt_resource_props["name"]])
+        return dg.AssetKey([dbt_resource_props["config"]["schema"], dbt_resource_props["alias"]])
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        """The domain."""
+        return str(self._domain)
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
+        """Who answers for marts."""
+        return [ANALYTICS]
+
+    def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> dict[str, str]:
+        """Layer and domain, as on every table."""
+        layer = str(dbt_resource_props["config"].get("schema", ""))
+        return {"layer": layer, "domain": str(self._domain), "dagster/kind/iceberg": ""}
+
+
+def build_dbt_assets(domain: Domain, partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+    """Silver and gold of a domain: the models of the dbt group of that name, built and tested by one `dbt build`.
+
+    Args:
+        domain: Name of the dbt group.
+        partitions: Days that can be processed again. A run without a partition processes what is new; a backfill of
+            many days is one run.
+    """
+
+    @dbt_assets(
+        manifest=json.loads(ensure_manifest().read_text()),
+        select=f"group:{domain}",
+        name=f"{domain}_models",
+        dagster_dbt_translator=Translator(domain),
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=RETRY,
+    )
+    def models(context: dg.AssetExecutionContext, dbt: DbtResource) -> Iterator[Any]:
+        variables: dict[str, str] = {"audit_run_id": context.run_id}
+        if context.has_partition_key or context.has_partition_key_range:
+            days = context.partition_key_range
+            variables |= {"start_date": days.start, "end_date": days.end}
+        arguments = ["build", "--exclude", "test_type:unit", "--vars", json.dumps(variables)]
+        yield from dbt.cli().cli(arguments, context=context).stream().fetch_row_counts()
+
+    return models

@@ -1,0 +1,121 @@
+"""The one way into the Iceberg catalog."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.table import Table
+from sqlalchemy.exc import SQLAlchemyError
+
+from lakehouse.contracts.contract import Contract
+from lakehouse.contracts.iceberg import (
+    ICEBERG_TYPES,
+    iceberg_partition_spec,
+    iceberg_schema,
+    incompatibilities,
+    missing_columns,
+)
+from lakehouse.errors import IncompatibleSchemaError, LakehouseError
+from lakehouse.naming import CATALOG, Layer, TableName
+
+if TYPE_CHECKING:
+    from lakehouse.settings import Settings
+
+TABLE_PROPERTIES = {
+    "format-version": "2",
+    "write.parquet.compression-codec": "zstd",
+    "write.parquet.compression-level": "1",
+    # Every commit writes a metadata file; without these two the old ones would pile up for ever.
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+
+
+def open_catalog(settings: Settings) -> SqlCatalog:
+    """Connect to the catalog and make sure its namespaces exist."""
+    properties = {
+        "uri": settings.catalog_uri,
+        "warehouse": settings.warehouse_uri,
+        "init_catalog_tables": "true",
+        "pool_pre_ping": "true",
+        **_s3_properties(settings),
+    }
+    catalog = SqlCatalog(CATALOG, **properties)
+    ensure_namespaces(catalog)
+    return catalog
+
+
+def connect(settings: Settings) -> SqlCatalog:
+    """`open_catalog` for people: a catalog that does not answer is a message, not a stack trace.
+
+    Raises:
+        LakehouseError: PostgreSQL does not answer or refuses.
+    """
+    try:
+        return open_catalog(settings)
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        raise LakehouseError(
+            f"the Iceberg catalog does not answer at {settings.db_address}:{settings.db_port}: {reason}; "
+            "is it up? `lakehouse status`, `lakehouse up`"
+        ) from None
+
+
+def ensure_namespaces(catalog: Catalog) -> None:
+    """Create the namespaces of the layers where they are missing."""
+    for layer in Layer:
+        try:
+            catalog.create_namespace_if_not_exists(str(layer))
+        except NamespaceAlreadyExistsError:  # made by someone else in between
+            continue
+
+
+def find_table(catalog: Catalog, name: TableName) -> Table | None:
+    """The table as it is, or None while it does not exist."""
+    try:
+        return catalog.load_table(name.identifier)
+    except NoSuchTableError:
+        return None
+
+
+def ensure_table(catalog: Catalog, contract: Contract) -> Table:
+    """Load a table, created or evolved to its contract first.
+
+    Raises:
+        IncompatibleSchemaError: naming what differs, when adding optional columns cannot mend it.
+    """
+    table = find_table(catalog, contract.table)
+    if table is None:
+        try:
+            return catalog.create_table(
+                contract.table.identifier,
+                schema=iceberg_schema(contract),
+                partition_spec=iceberg_partition_spec(contract),
+                properties=TABLE_PROPERTIES,
+            )
+        except TableAlreadyExistsError:
+            table = catalog.load_table(contract.table.identifier)
+    if problems := incompatibilities(contract, table.schema()):
+        raise IncompatibleSchemaError(
+            f"{contract.table} does not fit its contract ({contract.fingerprint}):\n  " + "\n  ".join(problems)
+        )
+    if missing := missing_columns(contract, table.schema()):
+        with table.update_schema() as update:
+            for column in missing:
+                update.add_column(column.name, ICEBERG_TYPES[column.type], doc=column.description)
+    return table
+
+
+def _s3_properties(settings: Settings) -> dict[str, str]:
+    if not settings.warehouse_uri.startswith("s3://"):
+        return {}
+    given = {
+        "s3.endpoint": settings.s3_endpoint,
+        "s3.region": settings.s3_region,
+        "s3.access-key-id": settings.aws_access_key_id.get_secret_value(),
+        "s3.secret-access-key": settings.aws_secret_access_key.get_secret_value(),
+    }
+    return {name: value for name, value in given.items() if value}

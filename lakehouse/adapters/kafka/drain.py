@@ -1,0 +1,127 @@
+"""Reading a topic from given positions until it is empty, in batches of bounded size, bytes and age."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from lakehouse.adapters.kafka.batch import RECORDS, KafkaBatch, Range
+from lakehouse.errors import LakehouseError, LedgerGapError
+
+MAX_BATCH_BYTES = 64 * 1024 * 1024
+"""A batch is closed when its values exceed this, whatever their number: memory stays flat with large records."""
+
+POLL_RECORDS = 2_000
+POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a batch is closed, and when draining ends."""
+
+    batch_size: int
+    flush_interval_sec: float
+    idle_sec: float
+    max_sec: float
+
+
+def drain(
+    consumer: Consumer, topic: str, topic_id: str, positions: dict[int, int], limits: Limits
+) -> Iterator[KafkaBatch]:
+    """Yield the topic's records from ``positions`` on, until none came for a while or time is up.
+
+    The caller commits each batch before it asks for the next one; nothing is remembered here.
+
+    Raises:
+        LedgerGapError: the broker no longer has a position that was asked for.
+        LakehouseError: the brokers went away and did not come back.
+    """
+    consumer.assign([TopicPartition(topic, partition, start) for partition, start in positions.items()])
+    positions = dict(positions)
+    started = last_record = time.monotonic()
+    trouble: KafkaError | None = None
+    while True:
+        messages, ends, trouble = _collect(consumer, limits, trouble)
+        now = time.monotonic()
+        for message in messages:
+            ends[_partition(message)] = max(ends.get(_partition(message), 0), _offset(message) + 1)
+        ranges = {p: Range(positions[p], end) for p, end in ends.items() if end > positions[p]}
+        if ranges:
+            positions |= {p: read.end for p, read in ranges.items()}
+            yield KafkaBatch(topic, topic_id, _to_arrow(messages), ranges)
+            last_record = time.monotonic() if messages else last_record
+        if now - last_record > limits.idle_sec or now - started > limits.max_sec:
+            break
+    if trouble:
+        raise LakehouseError(f"{topic}: Kafka does not answer: {trouble.str()}")
+
+
+def _collect(
+    consumer: Consumer, limits: Limits, trouble: KafkaError | None
+) -> tuple[list[Message], dict[int, int], KafkaError | None]:
+    """Records of one batch, ends of partitions that were reached, and whether the brokers are away."""
+    messages: list[Message] = []
+    ends: dict[int, int] = {}
+    size = 0
+    opened: float | None = None
+    while len(messages) < limits.batch_size and size < MAX_BATCH_BYTES:
+        wanted = min(POLL_RECORDS, limits.batch_size - len(messages))
+        for message in consumer.consume(wanted, POLL_SECONDS):
+            error = message.error()
+            if error is None:
+                messages.append(message)
+                size += len(message)
+                trouble = None
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ends[_partition(message)] = _offset(message)
+                trouble = None
+            else:
+                trouble = _judge(error, message)
+        now = time.monotonic()
+        if opened is None:
+            opened = now
+        if now - opened >= (limits.flush_interval_sec if messages else POLL_SECONDS):
+            break
+    return messages, ends, trouble
+
+
+def _judge(error: KafkaError, message: Message) -> KafkaError:
+    """Raise what will not pass by itself; return what may."""
+    if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        raise LedgerGapError(
+            f"{message.topic()}[{message.partition()}]: the broker no longer has the offset after the ledger's position"
+            f" ({error.str()}). `lakehouse audit` shows the gap."
+        )
+    if error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN) or error.retriable():
+        return error
+    raise LakehouseError(f"{message.topic()}: Kafka refuses: {error.str()}")
+
+
+def _to_arrow(messages: list[Message]) -> pa.Table:
+    timestamps = pa.array([message.timestamp()[1] for message in messages], pa.timestamp("ms", tz="UTC"))
+    return pa.table(
+        [
+            pa.array([message.partition() for message in messages], pa.int32()),
+            pa.array([message.offset() for message in messages], pa.int64()),
+            timestamps.cast(pa.timestamp("us", tz="UTC")),
+            pa.array([message.key() for message in messages], pa.binary()),
+            pa.array([message.value() for message in messages], pa.binary()),
+        ],
+        schema=RECORDS,
+    )
+
+
+def _partition(message: Message) -> int:
+    partition = message.partition()
+    assert partition is not None
+    return partition
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None
+    return offset

@@ -1,0 +1,226 @@
+"""The command line: thin commands over functions that live elsewhere. Engines are imported where they are used."""
+
+# Options are read from annotations at run time, so these are no strings here.
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lakehouse import settings as settings_module
+from lakehouse.errors import LakehouseError
+from lakehouse.naming import Domain
+from lakehouse.stack import commands as stack_commands
+
+app = typer.Typer(
+    name="lakehouse",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="""A lakehouse that accounts for every record.
+
+    Start with [bold]lakehouse demo[/bold]: it starts the servers, sends events through Kafka, builds silver and gold and
+    proves that nothing was lost. Then [bold]lakehouse status[/bold], [bold]lakehouse audit[/bold].""",
+)
+dead_letters_app = typer.Typer(no_args_is_help=True, help="Records that were refused: which, why, and their exact bytes.")
+produce_app = typer.Typer(no_args_is_help=True, help="Send realistic events to Kafka.")
+app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(produce_app, name="produce")
+stack_commands.register(app)
+
+console = Console()
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")]
+Share = Annotated[float, typer.Option(min=0, max=1, help="Share of the messages, 0 to 1.")]
+
+
+def main() -> None:
+    """Run a command; what a user can act on is one message, not a stack trace."""
+    try:
+        app()
+    except LakehouseError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]Error:[/bold red] {_plain(str(error))}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@app.command("settings")
+def show_settings(as_json: AsJson = False) -> None:
+    """Print the effective settings and where each comes from; secrets are masked.
+
+    A setting is taken from the environment (LAKEHOUSE_… or one of its other names), else from .env, else from
+    lakehouse.toml, both in the project folder.
+    """
+    settings = settings_module.load()
+    origins = settings_module.origin_of_settings()
+    rows = [
+        (name, settings_module.shown(settings, name), origins[name], info.description or "")
+        for name, info in type(settings).model_fields.items()
+    ]
+    if as_json:
+        _print_json({name: {"value": value, "origin": origin} for name, value, origin, _ in rows})
+        return
+    table = Table("setting", "value", "from", "meaning", title="Effective settings", title_justify="left")
+    for row in rows:
+        table.add_row(*(_plain(cell) for cell in row))
+    console.print(table)
+
+
+@produce_app.command("pgr")
+def produce_pgr(
+    count: Annotated[int, typer.Option(min=1, help="Number of messages, broken and repeated ones included.")] = 10_000,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Messages a second; unset: as fast as it goes.")] = None,
+    late: Share = 0.0,
+    duplicate: Share = 0.0,
+    malformed: Share = 0.0,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same cases.")] = 0,
+    days: Annotated[float, typer.Option(min=0.001, help="Days over which the cases are submitted, up to now.")] = 14.0,
+) -> None:
+    """Send grievance events: cases of many tenants and wards that are submitted, assigned, resolved, reopened, closed.
+
+    Example: lakehouse produce pgr --count 50000 --malformed 0.01 --duplicate 0.01 --late 0.02
+    """
+    from lakehouse.adapters.kafka.produce import send
+    from lakehouse.domains.feeds import ensure_topics
+    from lakehouse.domains.pgr.source import Shares, service_events
+    from lakehouse.progress import counting
+
+    settings = settings_module.load()
+    ensure_topics(settings)
+    messages = service_events(count, seed=seed, days=days, shares=Shares(late, duplicate, malformed))
+    with counting(console, f"Sending to {settings.kafka_topic}", count) as advance:
+        sent = send(settings, settings.kafka_topic, messages, rate=rate, on_sent=advance)
+    console.print(f"{sent:,} messages acknowledged by Kafka on topic {settings.kafka_topic}")
+
+
+@app.command("audit")
+def audit_command(
+    deep: Annotated[bool, typer.Option("--deep", help="Read every file, also what an earlier audit verified.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that every record that came in is in a table or among the dead letters, exactly once.
+
+    Exit code 0 only when the account of every source closes. Records that still wait on a topic are shown as in flight.
+    """
+    from lakehouse.audit import run_audit
+
+    report = run_audit(settings_module.load(), deep=deep)
+    if as_json:
+        _print_json(report.as_json())
+    else:
+        _print_report(report)
+    raise typer.Exit(0 if report.verdict == "complete" else 1)
+
+
+@dead_letters_app.command("list")
+def list_dead_letters(
+    source: Annotated[str | None, typer.Option(help="Only of this topic.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only of this error type, e.g. MISSING_FIELD.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only those refused since this time (UTC).")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows to show; the counts are of all.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Count the dead letters by reason and list the newest."""
+    from lakehouse.adapters.iceberg.catalog import connect
+    from lakehouse.ledger import lookup
+
+    since = since.replace(tzinfo=UTC) if since and since.tzinfo is None else since
+    letters = lookup.list_dead_letters(connect(settings_module.load()), source=source, reason=reason, since=since)
+    counts, newest = lookup.count_by_reason(letters), letters.slice(0, limit).to_pylist()
+    if as_json:
+        _print_json({"total": letters.num_rows, "by_reason": counts, "newest": [lookup.as_json(row) for row in newest]})
+        return
+    if not letters.num_rows:
+        console.print("No dead letters.")
+        return
+    by_reason = Table("source", "reason", "dead letters", title=f"{letters.num_rows:,} dead letters", title_justify="left")
+    for row in counts:
+        by_reason.add_row(row["source"], row["error_type"], f"{row['dead_letters']:,}")
+    console.print(by_reason)
+    listing = Table("id", "reason", "what is wrong", "refused at (UTC)", title="The newest", title_justify="left")
+    for row in newest:
+        failed_at = f"{row['failed_at']:%Y-%m-%d %H:%M:%S}"
+        listing.add_row(row["dead_letter_id"], row["error_type"], _plain(row["error_message"]), failed_at)
+    console.print(listing)
+
+
+@dead_letters_app.command("show")
+def show_dead_letter(
+    dead_letter_id: Annotated[str, typer.Argument(metavar="ID", help="As listed: topic:partition:offset.")],
+    as_json: AsJson = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Write nothing but the exact bytes of the payload.")] = False,
+) -> None:
+    """Show one dead letter: its origin, what is wrong with it, and its exact bytes."""
+    from lakehouse.adapters.iceberg.catalog import connect
+    from lakehouse.ledger import lookup
+
+    letter = lookup.show_dead_letter(connect(settings_module.load()), dead_letter_id)
+    payload = letter["original_payload"]
+    if raw:
+        sys.stdout.buffer.write(payload or b"")
+        return
+    if as_json:
+        _print_json(lookup.as_json(letter))
+        return
+    table = Table.grid(padding=(0, 2))
+    for name, value in letter.items():
+        table.add_row(f"[bold]{name}[/bold]", _plain(_readable(value)))
+    console.print(table)
+
+
+@app.command("demo")
+def demo_command(
+    domains: Annotated[list[Domain] | None, typer.Argument(help="Domains to show; all, if not given.")] = None,
+    count: Annotated[int, typer.Option(min=100, help="Number of messages.")] = 30_000,
+) -> None:
+    """Start everything, send events with broken ones among them, build silver and gold, and prove that nothing was lost.
+
+    Exit code 0 only when the audit's verdict is complete.
+    """
+    from lakehouse.demo import run_demo
+
+    raise typer.Exit(0 if run_demo(settings_module.load(), console, count=count, domains=domains or None) else 1)
+
+
+def _print_report(report: Any) -> None:
+    columns = ("first", "position", "end", "in_flight", "bronze", "dead_letters", "skipped", "lost", "direct")
+    table = Table("source", "partition", *columns, "account", title="Audit", title_justify="left")
+    for account in report.accounts:
+        numbers = [getattr(account, name) for name in columns]
+        cells = ["–" if number is None else f"{number:,}" for number in numbers]
+        state = "[green]closes[/green]" if account.closes else "[red]does not close[/red]"
+        table.add_row(account.source, "–" if account.partition is None else str(account.partition), *cells, state)
+    console.print(table)
+    for account in report.accounts:
+        for gap in account.gaps:
+            console.print(f"[red]•[/red] {account.source}[{account.partition}]: {gap}", markup=True, soft_wrap=True)
+    if report.in_flight:
+        console.print(f"{report.in_flight:,} records wait on their topics; the sensor lands them.")
+    colour = "green" if report.verdict == "complete" else "red"
+    console.print(f"Verdict: [bold {colour}]{report.verdict}[/bold {colour}]")
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, bytes):
+        return f"{value[:2000]!r}" + (f" … {len(value):,} bytes in all, --raw writes them" if len(value) > 2000 else "")
+    return "–" if value is None else str(value)
+
+
+def _plain(text: str) -> str:
+    """Text that rich must not read as markup."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=2, default=str))
+
+
+if __name__ == "__main__":
+    main()

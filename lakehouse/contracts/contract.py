@@ -1,0 +1,97 @@
+"""The description of a data set: what a record must look like, written once.
+
+Everything else that knows a column (the Arrow and Iceberg schemas, the validation, the dbt source file) is rendered
+from a `Contract`. No engine is imported here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lakehouse.naming import TableName
+
+
+class Type(StrEnum):
+    """Logical types of columns."""
+
+    STRING = "string"
+    BINARY = "binary"
+    INT = "int"
+    LONG = "long"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+    """UTC, microseconds."""
+    JSON_OBJECT = "json"
+    """Text of one JSON object; a record may carry it as an object or as a string that holds one."""
+
+
+class Transform(StrEnum):
+    """Partition transforms."""
+
+    IDENTITY = "identity"
+    DAY = "day"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table and, where a record carries it, one field of the record."""
+
+    name: str
+    type: Type
+    description: str
+    required: bool = False
+    """In a record: refused without it. In the table: not null."""
+    max_length: int | None = None
+    """Characters; longer values are refused."""
+    known_values: tuple[str, ...] = ()
+    """Documented values. Others are accepted and counted by a check."""
+    unit: str | None = None
+    is_personal: bool = False
+    derived: str | None = None
+    """SQL over the typed columns, for when the record does not carry a value; in the dialect of the validator."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition over the typed columns under which a record is refused."""
+
+    error_type: str
+    field: str
+    condition: str
+    """SQL in the dialect of the validator, true for a bad record."""
+    message: str
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A data set: its fields, the lineage columns added on the way in, its partitioning and its rules.
+
+    Field and column names are identifiers from code, never user input.
+    """
+
+    name: str
+    table: TableName
+    version: int
+    description: str
+    fields: tuple[Column, ...]
+    """What a record carries."""
+    lineage: tuple[Column, ...]
+    """What ingestion adds."""
+    partition_by: tuple[tuple[str, Transform], ...]
+    event_id: str | None = None
+    event_time: str | None = None
+    raw_payload: str | None = None
+    """Lineage column that keeps the record's text as received."""
+    rules: tuple[Rule, ...] = ()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """All columns of the table, in order."""
+        return (*self.fields, *self.lineage)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the contract does."""
+        return f"{self.name}/v{self.version}/{hashlib.sha256(repr(self).encode()).hexdigest()[:12]}"

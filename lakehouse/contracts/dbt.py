@@ -1,0 +1,34 @@
+"""Contracts rendered to dbt sources: one generated file, so that a column's description is written once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from lakehouse.contracts.contract import Contract
+from lakehouse.naming import TRINO_CATALOG, Layer
+
+HEADER = "# Generated from the contracts by `python -m lakehouse.generate`; a test fails when it is stale.\n"
+
+
+def dbt_sources(contracts: Iterable[Contract]) -> str:
+    """The source file of the bronze layer, as text."""
+    source = {
+        "name": str(Layer.BRONZE),
+        "database": TRINO_CATALOG,
+        "schema": "{{ var('schema_prefix') }}" + str(Layer.BRONZE),
+        "description": "Tables as ingestion lands them, append-only.",
+        "tables": [_table(contract) for contract in contracts],
+    }
+    text = yaml.safe_dump({"version": 2, "sources": [source]}, sort_keys=False, width=110, allow_unicode=True)
+    return HEADER + text
+
+
+def _table(contract: Contract) -> dict[str, Any]:
+    columns = []
+    for column in contract.columns:
+        known = f" Known values: {', '.join(column.known_values)}." if column.known_values else ""
+        columns.append({"name": column.name, "description": column.description + known})
+    return {"name": contract.table.table, "description": contract.description, "columns": columns}

@@ -1,0 +1,14 @@
+"""Columns that ingestion adds, the same in every table that is filled the same way."""
+
+from __future__ import annotations
+
+from lakehouse.contracts.contract import Column, Type
+
+INGESTED_AT = Column("ingested_at", Type.TIMESTAMP, "When the batch that carried the record was put together (UTC).")
+
+KAFKA_COORDINATES = (
+    Column("kafka_topic", Type.STRING, "Topic the record was read from; null when it did not come through Kafka."),
+    Column("kafka_partition", Type.INT, "Partition of the topic."),
+    Column("kafka_offset", Type.LONG, "Offset in the partition: with topic and partition, the record's coordinate."),
+    Column("kafka_timestamp", Type.TIMESTAMP, "Time of the record in Kafka (UTC)."),
+)

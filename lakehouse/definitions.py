@@ -1,0 +1,15 @@
+"""The code location: merges the domains and binds the resources. Nothing else."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from lakehouse.adapters.dbt.resource import DbtResource
+from lakehouse.adapters.iceberg.resource import IcebergResource
+from lakehouse.adapters.kafka.resource import KafkaResource
+from lakehouse.domains.pgr.definitions import defs as pgr
+
+defs = dg.Definitions.merge(
+    pgr,
+    dg.Definitions(resources={"kafka": KafkaResource(), "iceberg": IcebergResource(), "dbt": DbtResource()}),
+)

@@ -1,0 +1,27 @@
+"""Write the files that are generated from the contracts: ``python -m lakehouse.generate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lakehouse.adapters.dbt.project import DBT_PROJECT
+from lakehouse.contracts.dbt import dbt_sources
+from lakehouse.contracts.dead_letter import DEAD_LETTER
+from lakehouse.domains.pgr.contract import SERVICE_EVENT
+
+CONTRACTS = (SERVICE_EVENT, DEAD_LETTER)
+
+
+def generated_files() -> dict[Path, str]:
+    """Path and text of every generated file."""
+    return {DBT_PROJECT / "models" / "sources" / "bronze.yml": dbt_sources(CONTRACTS)}
+
+
+def main() -> None:
+    """Write them."""
+    for path, text in generated_files().items():
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""The audit: is every offset of every topic in a table or among the dead letters, exactly once?
+
+It counts for itself. The ledger's numbers are one of the things it checks, never what it checks them with; where
+offsets are missing it asks the brokers whether a record is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.table import Table
+
+from lakehouse.adapters.iceberg.catalog import find_table
+from lakehouse.adapters.kafka.client import TopicState
+from lakehouse.ledger.census import Census, Key, take_census, write_mark
+from lakehouse.ledger.dead_letters import find_dead_letters
+from lakehouse.ledger.feed import Feed
+from lakehouse.ledger.offsets import Interval, length, missing, repeated
+from lakehouse.ledger.state import Entry, read_entries
+from lakehouse.ledger.writer import gaps
+
+Probe = Callable[[str, int, Interval], list[int]]
+"""Asks the brokers which offsets of an interval hold a committed record: topic, partition, interval → offsets."""
+
+SHOWN = 5
+"""Offsets named in a message."""
+
+
+@dataclass
+class Account:
+    """The account of one source and partition."""
+
+    source: str
+    partition: int | None
+    first: int = 0
+    position: int = 0
+    end: int | None = None
+    """Offset the next record will get; None when the brokers did not answer."""
+    in_flight: int = 0
+    """Records on the topic that were not read yet. Not a gap."""
+    bronze: int = 0
+    duplicates: int = 0
+    dead_letters: int = 0
+    replayed: int = 0
+    skipped: int = 0
+    lost: int = 0
+    direct: int = 0
+    """Rows written outside any ledger, by SQL; counted on the account of their table."""
+    gaps: list[str] = field(default_factory=list)
+    """What is wrong, in words; empty when the account closes."""
+
+    @property
+    def closes(self) -> bool:
+        """Whether every offset up to the position is accounted for, once."""
+        return not self.gaps
+
+
+@dataclass
+class Report:
+    """All accounts and the verdict."""
+
+    accounts: list[Account]
+
+    @property
+    def verdict(self) -> str:
+        """``complete`` or ``incomplete``."""
+        return "complete" if all(account.closes for account in self.accounts) else "incomplete"
+
+    @property
+    def in_flight(self) -> int:
+        """Records that wait on their topics."""
+        return sum(account.in_flight for account in self.accounts)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return {"verdict": self.verdict, "accounts": [asdict(account) for account in self.accounts]}
+
+
+def audit(
+    catalog: Catalog,
+    feeds: Iterable[Feed],
+    topics: Callable[[str], TopicState | None],
+    probe: Probe,
+    *,
+    deep: bool = False,
+) -> Report:
+    """Audit every feed.
+
+    Args:
+        catalog: Where the tables are.
+        feeds: What to audit.
+        topics: Says what the brokers know about a topic; may raise `LakehouseError` when they are away.
+        probe: Asks the brokers about missing offsets.
+        deep: Read every file, also those that an earlier audit has verified.
+    """
+    letters_table = find_dead_letters(catalog)
+    tables = [(feed, find_table(catalog, feed.contract.table)) for feed in feeds]
+    letters = take_census(letters_table, deep=deep)
+    censuses = [take_census(table, deep=deep) for _, table in tables]
+    if _marks_differ(letters, censuses):
+        return audit(catalog, [feed for feed, _ in tables], topics, probe, deep=True)
+    accounts: list[Account] = []
+    letter_positions: dict[Key, int] = {}
+    for (feed, table), rows in zip(tables, censuses, strict=True):
+        found = list(_accounts(feed.topic_name, table, rows, letters, topics(feed.topic_name), probe))
+        if rows.direct:
+            found.append(Account(str(feed.contract.table), None, direct=rows.direct))
+        accounts += found
+        if table is not None and all(account.closes for account in found):
+            positions = {(a.source, a.partition): a.position for a in found if a.partition is not None}
+            letter_positions |= positions
+            _remember(table, rows, positions)
+    covers_all = {*letters.offsets, *letters.verified} <= set(letter_positions)
+    if letters_table is not None and covers_all:
+        _remember(letters_table, letters, letter_positions)
+    return Report(accounts)
+
+
+def _marks_differ(letters: Census, censuses: list[Census]) -> bool:
+    """Whether letters were verified further or less far than the rows they belong to, so that neither can be skipped."""
+    verified = {key: position for rows in censuses for key, (_, position) in rows.verified.items()}
+    return any(verified.get(key) != position for key, (_, position) in letters.verified.items())
+
+
+def _remember(table: Table, census: Census, positions: dict[Key, int]) -> None:
+    # Someone else committed meanwhile: then the next audit reads a little more.
+    with contextlib.suppress(CommitFailedException):
+        write_mark(table, census, positions)
+
+
+def _accounts(
+    topic: str, table: Table | None, rows: Census, letters: Census, state: TopicState | None, probe: Probe
+) -> Iterable[Account]:
+    entries = read_entries(table.properties, topic) if table is not None else {}
+    troubles = gaps(topic, entries, state)
+    known = {p for t, p in (*rows.offsets, *letters.offsets) if t == topic}
+    for partition in sorted(known | set(entries) | set(state.partitions if state else ())):
+        account = _account(topic, partition, entries.get(partition), rows, letters, probe if state else None)
+        bounds = state.partitions.get(partition) if state else None
+        if bounds:
+            account.end = bounds.end
+            account.first = account.first if partition in entries else bounds.low
+            account.position = account.position if partition in entries else bounds.low
+            account.in_flight = max(0, bounds.end - max(account.position, bounds.low))
+        account.gaps += [text for text in troubles if text.startswith(f"{topic}[{partition}]")]
+        yield account
+
+
+def _account(
+    topic: str, partition: int, entry: Entry | None, rows: Census, letters: Census, probe: Probe | None
+) -> Account:
+    key = (topic, partition)
+    account = Account(topic, partition, bronze=rows.rows(key), dead_letters=letters.rows(key))
+    if entry is None:
+        if account.bronze or account.dead_letters:
+            account.gaps.append("rows with coordinates, but no ledger speaks of them")
+        return account
+    account.first, account.position = entry.first, entry.position
+    account.skipped, account.lost = entry.skipped, entry.lost
+    account.gaps += _misplaced("bronze", rows.of(key), rows.verified_to(key, entry.first), entry.position)
+    account.gaps += _misplaced("dead letters", letters.of(key), letters.verified_to(key, entry.first), entry.position)
+    account.gaps += _unaccounted(key, entry, rows, letters, probe)
+    account.gaps += _wrong_counters(account, entry)
+    return account
+
+
+def _misplaced(where: str, offsets: pa.Array, start: int, position: int) -> Iterable[str]:
+    """Rows where none should be: twice, before what was verified, or behind the ledger."""
+    if len(twice := repeated(offsets)):
+        yield f"{where}: {len(twice)} offsets more than once: {_some(twice)}"
+    if len(before := offsets.filter(pc.less(offsets, start))):
+        yield f"{where}: {len(before)} offsets again that were verified before: {_some(before)}"
+    # A dead letter may be ahead: it is committed first, and a writer may have been ended in between.
+    if where == "bronze" and len(ahead := offsets.filter(pc.greater_equal(offsets, position))):
+        yield f"{where}: {len(ahead)} offsets behind the ledger's position {position}: {_some(ahead)}"
+
+
+def _unaccounted(key: Key, entry: Entry, rows: Census, letters: Census, probe: Probe | None) -> Iterable[str]:
+    """Offsets in neither table that hold a record, and offsets in both."""
+    start = rows.verified_to(key, entry.first)
+    offsets = pa.concat_arrays([pc.unique(rows.of(key)), pc.unique(letters.of(key))])
+    inside = pc.and_(pc.greater_equal(offsets, start), pc.less(offsets, entry.position))
+    offsets = offsets.filter(inside)
+    offsets = offsets.take(pc.sort_indices(offsets))
+    if len(both := repeated(offsets)):
+        yield f"{len(both)} offsets in bronze and among the dead letters: {_some(both)}"
+    absent = missing(offsets, start, entry.position)
+    allowed = entry.skipped + entry.lost
+    if length(absent) > allowed:
+        yield (
+            f"{length(absent)} offsets are nowhere, {allowed} of them explained as skipped or lost: "
+            + ", ".join(f"{a}..{b - 1}" for a, b in absent[:SHOWN])
+        )
+    elif absent and probe is not None and not entry.lost:
+        # The ledger says that no record is there. The brokers know.
+        held = [offset for interval in absent for offset in probe(*key, interval)]
+        if held:
+            yield f"{len(held)} offsets hold a record, but were skipped: {_some(pa.array(held))}"
+
+
+def _wrong_counters(account: Account, entry: Entry) -> Iterable[str]:
+    """Where the ledger's numbers do not add up, or say something else than what was counted."""
+    if entry.position - entry.first != entry.delivered + entry.skipped + entry.lost:
+        yield (
+            f"ledger: {entry.first}..{entry.position} is {entry.position - entry.first} offsets, but delivered "
+            f"{entry.delivered} + skipped {entry.skipped} + lost {entry.lost} do not add up to it"
+        )
+    if account.bronze != entry.rows:
+        yield f"ledger counts {entry.rows} rows, the table holds {account.bronze}"
+    if account.dead_letters < entry.dead_letters:
+        yield f"ledger counts {entry.dead_letters} dead letters, the table holds {account.dead_letters}"
+
+
+def _some(offsets: Sequence[int] | pa.Array) -> str:
+    shown = ", ".join(str(offset) for offset in offsets[:SHOWN])
+    return shown + (", …" if len(offsets) > SHOWN else "")

@@ -1,0 +1,143 @@
+"""Counting coordinates in the tables, for the auditor: from the files themselves, never from a writer's numbers."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.io.pyarrow import ArrowScan
+from pyiceberg.table import FileScanTask, Table
+
+COORDINATES = ("kafka_topic", "kafka_partition", "kafka_offset")
+MARK = "lakehouse.audit.verified"
+"""Table property with what an earlier audit has verified."""
+
+Key = tuple[str, int]
+"""Topic and partition."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What an audit has verified: the table as of a snapshot."""
+
+    snapshot_id: int
+    rows: dict[str, int]
+    """Rows by ``topic:partition``."""
+    positions: dict[str, int]
+    """Offset up to which they were verified, by ``topic:partition``."""
+    direct: int
+    """Rows without a coordinate."""
+
+
+@dataclass
+class Census:
+    """Coordinates of a table: how many were verified before, and those of the files since."""
+
+    snapshot_id: int | None = None
+    verified: dict[Key, tuple[int, int]] = field(default_factory=dict)
+    """Number of rows that an earlier audit has verified, and up to which offset."""
+    offsets: dict[Key, pa.Array] = field(default_factory=dict)
+    """Offsets in the files since, sorted."""
+    direct: int = 0
+    """Rows without a coordinate: written by SQL, outside any ledger."""
+
+    def of(self, key: Key) -> pa.Array:
+        """Offsets of a partition in the files since."""
+        return self.offsets.get(key, pa.array([], pa.int64()))
+
+    def rows(self, key: Key) -> int:
+        """All rows of a partition."""
+        return len(self.of(key)) + self.verified.get(key, (0, 0))[0]
+
+    def verified_to(self, key: Key, first: int) -> int:
+        """Offset up to which the rows were verified before."""
+        return self.verified.get(key, (0, first))[1]
+
+
+def take_census(table: Table | None, *, deep: bool) -> Census:
+    """Count the coordinates of a table.
+
+    Files never change, so where every file of an earlier audit's snapshot is still there and nothing was deleted by
+    row, only the files since are read; otherwise, and if ``deep``, all are.
+    """
+    snapshot = table.current_snapshot() if table is not None else None
+    if table is None or snapshot is None:
+        return Census()
+    census = Census(snapshot.snapshot_id)
+    tasks = list(table.scan().plan_files())
+    mark = None if deep else _read_mark(table)
+    old = _paths(table.scan(snapshot_id=mark.snapshot_id).plan_files()) if mark else Counter()
+    is_intact = not (old - _paths(tasks)) and not any(task.delete_files for task in tasks)
+    if mark and is_intact:
+        census.verified = {_key(text): (rows, mark.positions[text]) for text, rows in mark.rows.items()}
+        census.direct = mark.direct
+        tasks = _without(tasks, old)
+    if tasks:
+        _count(census, _read(table, tasks))
+    return census
+
+
+def write_mark(table: Table, census: Census, positions: Mapping[Key, int]) -> None:
+    """Remember what was verified, in the table. Only for one whose account closes."""
+    if census.snapshot_id is None:
+        return
+    mark = Mark(
+        snapshot_id=census.snapshot_id,
+        rows={_text(key): census.rows(key) for key in positions},
+        positions={_text(key): position for key, position in positions.items()},
+        direct=census.direct,
+    )
+    with table.transaction() as transaction:
+        transaction.set_properties({MARK: json.dumps(asdict(mark), sort_keys=True)})
+
+
+def _read_mark(table: Table) -> Mark | None:
+    text = table.properties.get(MARK)
+    mark = Mark(**json.loads(text)) if text else None
+    return mark if mark and table.snapshot_by_id(mark.snapshot_id) else None
+
+
+def _paths(tasks: Iterable[FileScanTask]) -> Counter[str]:
+    return Counter(task.file.file_path for task in tasks)
+
+
+def _without(tasks: list[FileScanTask], paths: Counter[str]) -> list[FileScanTask]:
+    """The tasks beyond the given paths; a file that is there twice was there once before at most."""
+    left = Counter(paths)
+    beyond = []
+    for task in tasks:
+        if left[task.file.file_path]:
+            left[task.file.file_path] -= 1
+        else:
+            beyond.append(task)
+    return beyond
+
+
+def _read(table: Table, tasks: list[FileScanTask]) -> pa.Table:
+    projection = table.schema().select(*COORDINATES)
+    return ArrowScan(table.metadata, table.io, projection, AlwaysTrue()).to_table(tasks)
+
+
+def _count(census: Census, rows: pa.Table) -> None:
+    census.direct += rows["kafka_offset"].null_count
+    rows = rows.filter(pc.is_valid(rows["kafka_offset"]))
+    keys = rows.group_by(["kafka_topic", "kafka_partition"]).aggregate([]).to_pylist()
+    for key in keys:
+        topic, partition = key["kafka_topic"], key["kafka_partition"]
+        here = pc.and_(pc.equal(rows["kafka_topic"], topic), pc.equal(rows["kafka_partition"], partition))
+        offsets = rows.filter(here)["kafka_offset"].combine_chunks()
+        census.offsets[topic, partition] = offsets.take(pc.sort_indices(offsets))
+
+
+def _text(key: Key) -> str:
+    return f"{key[0]}:{key[1]}"
+
+
+def _key(text: str) -> Key:
+    topic, _, partition = text.rpartition(":")
+    return topic, int(partition)

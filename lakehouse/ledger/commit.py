@@ -1,0 +1,74 @@
+"""Commits that are a compare-and-swap on the table they read.
+
+PyIceberg retries an append that lost a race by itself, on top of whatever won: a writer that decided on stale numbers
+would land its rows all the same. So that retry is switched off here, on the loaded table only (other engines go on
+retrying theirs), and the caller decides again from the table as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Mapping
+
+import pyarrow as pa
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.table import Table, TableProperties
+from pyiceberg.table.refs import MAIN_BRANCH
+
+COMMIT_ID = "lakehouse.commit-id"
+"""Snapshot property by which a writer recognises its own commit."""
+
+RESOLVE_ATTEMPTS = 6
+
+
+class LostRace(Exception):
+    """Another commit came first; nothing of this one has landed."""
+
+
+def append(table: Table, rows: pa.Table, properties: Mapping[str, str], evidence: Mapping[str, str]) -> None:
+    """Append rows and set table properties in one commit, or do nothing.
+
+    The commit always makes a snapshot, even without rows: a commit of properties alone does not move what a
+    concurrent append asserts, and would let a stale one land behind it.
+
+    Args:
+        table: As loaded when the decision was made; refreshed by the commit.
+        rows: In the table's schema; may be empty.
+        properties: Table properties to set.
+        evidence: Properties of the snapshot, for whoever looks at it later.
+
+    Raises:
+        LostRace: the table moved on since it was loaded.
+    """
+    commit_id = uuid.uuid4().hex
+    table.metadata.properties[TableProperties.COMMIT_NUM_RETRIES] = "0"
+    try:
+        with table.transaction() as transaction:
+            transaction.append(rows, snapshot_properties={**evidence, COMMIT_ID: commit_id})
+            transaction.set_properties(dict(properties))
+    except CommitFailedException as error:
+        raise LostRace(str(error)) from error
+    except Exception as error:
+        # The swap may have happened all the same (a time-out, a lost connection): the table knows.
+        if not _has_landed(table, commit_id):
+            raise error
+
+
+def _has_landed(table: Table, commit_id: str) -> bool:
+    for attempt in range(RESOLVE_ATTEMPTS):
+        with contextlib.suppress(Exception) if attempt < RESOLVE_ATTEMPTS - 1 else contextlib.nullcontext():
+            table.refresh()
+            return any(
+                snapshot.summary is not None and snapshot.summary.additional_properties.get(COMMIT_ID) == commit_id
+                for snapshot in table.snapshots()
+            )
+        time.sleep(2**attempt * 0.25)
+    return False
+
+
+def current_snapshot_id(table: Table) -> int | None:
+    """Newest snapshot of the table's main branch."""
+    snapshot = table.snapshot_by_name(MAIN_BRANCH)
+    return snapshot.snapshot_id if snapshot else None

@@ -1,0 +1,34 @@
+"""Sets of offsets as Arrow columns: what is missing, what is there twice."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Interval = tuple[int, int]
+"""Offsets ``start ≤ offset < end``."""
+
+
+def missing(offsets: pa.Array, start: int, end: int) -> list[Interval]:
+    """Intervals of ``start..end`` that hold none of the offsets.
+
+    Args:
+        offsets: int64, sorted, all within ``start..end``; may hold an offset twice.
+        start: First offset that is expected.
+        end: Offset after the last one that is expected.
+    """
+    bounded = pa.concat_arrays([pa.array([start - 1]), offsets, pa.array([end])])
+    before, after = bounded[:-1], bounded[1:]
+    is_gap = pc.greater(pc.subtract(after, before), 1)
+    starts = pc.add(before.filter(is_gap), 1).to_pylist()
+    return list(zip(starts, after.filter(is_gap).to_pylist(), strict=True))
+
+
+def repeated(offsets: pa.Array) -> pa.Array:
+    """Offsets that are there more than once, in a sorted array."""
+    return pc.unique(offsets[1:].filter(pc.equal(offsets[1:], offsets[:-1])))
+
+
+def length(intervals: list[Interval]) -> int:
+    """Number of offsets in the intervals."""
+    return sum(end - start for start, end in intervals)

@@ -1,0 +1,70 @@
+"""What has been accounted for, kept as properties of the table it speaks of.
+
+The property moves in the same commit as the rows, so that the two cannot disagree. Snapshots expire; these numbers do
+not, and their size is bounded by the number of partitions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+PREFIX = "lakehouse.ledger."
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Account of one partition: ``position − first = delivered + skipped + lost``, ``delivered = rows + dead_letters``."""
+
+    topic_id: str
+    """Identity of the topic the offsets belong to."""
+    first: int
+    """Offset of the first record that was there when ingestion began."""
+    position: int
+    """Offset of the next record to account for."""
+    rows: int = 0
+    dead_letters: int = 0
+    skipped: int = 0
+    """Offsets that hold no record: transaction markers, aborted and compacted records."""
+    lost: int = 0
+    """Offsets that were acknowledged as lost."""
+
+    @property
+    def delivered(self) -> int:
+        """Records that were read."""
+        return self.rows + self.dead_letters
+
+    def advance(self, position: int, *, rows: int, dead_letters: int) -> Entry:
+        """The entry after a batch; what the range held beside its records was skipped."""
+        skipped = position - self.position - rows - dead_letters
+        return replace(
+            self,
+            position=position,
+            rows=self.rows + rows,
+            dead_letters=self.dead_letters + dead_letters,
+            skipped=self.skipped + skipped,
+        )
+
+
+def property_name(topic: str, partition: int) -> str:
+    """Name of the table property that holds an entry."""
+    return f"{PREFIX}{topic}.{partition}"
+
+
+def read_entries(properties: Mapping[str, str], topic: str) -> dict[int, Entry]:
+    """Entries of a topic by partition."""
+    start = f"{PREFIX}{topic}."
+    return {
+        int(name.removeprefix(start)): Entry(**json.loads(value))
+        for name, value in properties.items()
+        if name.startswith(start) and name.removeprefix(start).isdigit()
+    }
+
+
+def to_properties(topic: str, entries: Mapping[int, Entry]) -> dict[str, str]:
+    """Table properties that hold the entries."""
+    return {
+        property_name(topic, partition): json.dumps(asdict(entry), sort_keys=True)
+        for partition, entry in entries.items()
+    }

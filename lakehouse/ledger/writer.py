@@ -1,0 +1,213 @@
+"""Landing batches of Kafka records in a bronze table, each record once, whatever is killed or run twice.
+
+Dead letters first, rows and ledger second, in two commits. A repeat decides by coordinates: what is a dead letter
+stays one, and only the rest become rows. A batch starts where the table says, so a stale or repeated one shrinks to
+what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.catalog import Catalog
+from pyiceberg.table import Table
+
+from lakehouse.adapters.iceberg.catalog import ensure_table
+from lakehouse.adapters.kafka.batch import KafkaBatch
+from lakehouse.adapters.kafka.client import TopicState
+from lakehouse.contracts.arrow import arrow_schema
+from lakehouse.contracts.contract import Contract
+from lakehouse.contracts.validation import Validator, Verdict
+from lakehouse.errors import LedgerConflictError, LedgerGapError
+from lakehouse.ledger.commit import LostRace, append, current_snapshot_id
+from lakehouse.ledger.dead_letters import DeadLetters, is_among, to_letters
+from lakehouse.ledger.state import Entry, read_entries, to_properties
+
+ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What one batch added to the table."""
+
+    rows: int
+    dead_letters: int
+    skipped: int
+    snapshot_id: int | None
+    positions: dict[int, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class LedgeredWriter:
+    """Lands batches of one topic in the table of one contract."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        contract: Contract,
+        topic: str,
+        *,
+        run_id: str,
+        on_step: Callable[[str], None] = lambda step: None,
+    ) -> None:
+        """Open the tables, created or evolved first.
+
+        Args:
+            catalog: Where the tables are.
+            contract: What a record must look like, and the table it goes to.
+            topic: Name of the topic.
+            run_id: For the evidence in snapshots and dead letters.
+            on_step: Called with the name of each step of a batch as it is done, so that tests can end a process there.
+        """
+        self.contract = contract
+        self._topic = topic
+        self._run_id = run_id
+        self._on_step = on_step
+        self._validator = Validator(contract)
+        self._table: Table = ensure_table(catalog, contract)
+        self._dead_letters = DeadLetters(catalog, topic)
+
+    def entries(self) -> dict[int, Entry]:
+        """The ledger as it was when the table was last read."""
+        return read_entries(self._table.properties, self._topic)
+
+    def start(self, state: TopicState) -> dict[int, int]:
+        """Positions to read from, after making sure that the topic is the one the ledger speaks of.
+
+        Raises:
+            LedgerGapError: records are gone that were not read, or the topic is another one.
+        """
+        self._table.refresh()
+        entries = self.entries()
+        if problems := gaps(self._topic, entries, state):
+            raise LedgerGapError("; ".join(problems) + ". Nothing was read. `lakehouse audit` shows the account.")
+        return {p: entries[p].position if p in entries else first_offset(entries, s.low) for p, s in state.partitions.items()}
+
+    def append(self, batch: KafkaBatch) -> Commit:
+        """Land a batch: every record becomes a row or a dead letter, unless it is one already.
+
+        Raises:
+            LedgerConflictError: other writers won every race.
+        """
+        began = time.monotonic()
+        now = datetime.now(UTC)
+        verdict = self._validator.validate(batch.records["value"])
+        rows = self._rows(batch, verdict, now)
+        self._on_step("after validation")
+        refused = to_letters(batch, verdict.refused, self.contract, failed_at=now, run_id=self._run_id)
+        for _ in range(ATTEMPTS):
+            entries = self.entries()
+            part = batch.after({partition: entry.position for partition, entry in entries.items()})
+            if not part.ranges:
+                return Commit(0, 0, 0, current_snapshot_id(self._table), seconds=time.monotonic() - began)
+            self._add_letters(refused, part)
+            self._on_step("after dead letters")
+            already = self._dead_letters.coordinates_from({p: read.start for p, read in part.ranges.items()})
+            fresh = self._missing(rows, part, already)
+            moved = self._advance(entries, part, fresh)
+            self._on_step("before the swap")
+            try:
+                append(self._table, fresh, to_properties(self._topic, moved), self._evidence(part))
+            except LostRace:
+                self._table.refresh()
+                continue
+            self._on_step("after the swap")
+            return self._report(entries, moved, began)
+        raise LedgerConflictError(f"{self.contract.table}: lost {ATTEMPTS} races in a row; another writer is at work")
+
+    def _rows(self, batch: KafkaBatch, verdict: Verdict, now: datetime) -> pa.Table:
+        """Accepted records in the schema of the table."""
+        schema = arrow_schema(self.contract)
+        accepted = verdict.accepted
+        origin = batch.records.select(["partition", "offset", "timestamp"]).take(accepted["row"])
+        columns: dict[str, Any] = {name: accepted[name] for name in accepted.column_names}
+        columns |= {
+            "kafka_topic": pa.repeat(pa.scalar(batch.topic), accepted.num_rows),
+            "kafka_partition": origin["partition"],
+            "kafka_offset": origin["offset"],
+            "kafka_timestamp": origin["timestamp"],
+            "ingested_at": pa.repeat(pa.scalar(now, pa.timestamp("us", tz="UTC")), accepted.num_rows),
+        }
+        return pa.table([columns[name] for name in schema.names], schema=schema)
+
+    def _add_letters(self, refused: pa.Table, part: KafkaBatch) -> None:
+        mine = refused.filter(_is_within(refused, part))
+        if mine.num_rows:
+            self._dead_letters.add(mine, self._run_id)
+
+    def _missing(self, rows: pa.Table, part: KafkaBatch, letters: Mapping[int, list[int]]) -> pa.Table:
+        """Rows within the part's ranges that are no dead letters."""
+        rows = rows.filter(_is_within(rows, part))
+        if not letters:
+            return rows
+        return rows.filter(pc.invert(is_among(rows["kafka_partition"], rows["kafka_offset"], dict(letters))))
+
+    def _advance(self, entries: Mapping[int, Entry], part: KafkaBatch, fresh: pa.Table) -> dict[int, Entry]:
+        read = part.counts()
+        landed = {i["values"].as_py(): i["counts"].as_py() for i in pc.value_counts(fresh["kafka_partition"])}
+        moved = {}
+        for partition, range_ in part.ranges.items():
+            entry = entries.get(partition) or Entry(part.topic_id, first=range_.start, position=range_.start)
+            rows = landed.get(partition, 0)
+            moved[partition] = entry.advance(range_.end, rows=rows, dead_letters=read.get(partition, 0) - rows)
+        return moved
+
+    def _evidence(self, part: KafkaBatch) -> dict[str, str]:
+        ranges = {str(partition): [read.start, read.end] for partition, read in part.ranges.items()}
+        return {"lakehouse.run-id": self._run_id, "lakehouse.ranges": json.dumps({part.topic: ranges})}
+
+    def _report(self, before: Mapping[int, Entry], after: Mapping[int, Entry], began: float) -> Commit:
+        def gained(name: str) -> int:
+            return sum(getattr(e, name) - (getattr(before[p], name) if p in before else 0) for p, e in after.items())
+
+        return Commit(
+            rows=gained("rows"),
+            dead_letters=gained("dead_letters"),
+            skipped=gained("skipped"),
+            snapshot_id=current_snapshot_id(self._table),
+            positions={partition: entry.position for partition, entry in after.items()},
+            seconds=time.monotonic() - began,
+        )
+
+
+def first_offset(entries: Mapping[int, Entry], low: int) -> int:
+    """Where a partition without an entry begins: at what is there, or at 0 if it was added to a topic we already read."""
+    return 0 if entries else low
+
+
+def gaps(topic: str, entries: Mapping[int, Entry], state: TopicState | None) -> list[str]:
+    """Why reading cannot go on from the ledger's positions, in words; empty when it can."""
+    if state is None:
+        return [f"topic {topic} does not exist"] if entries else []
+    problems = []
+    for partition, entry in sorted(entries.items()):
+        bounds = state.partitions.get(partition)
+        where = f"{topic}[{partition}]"
+        if entry.topic_id != state.topic_id:
+            problems.append(f"{where}: the topic was deleted and created again since offset {entry.position} was read")
+        elif bounds is None:
+            problems.append(f"{where}: the partition is gone; {entry.position} was the ledger's position")
+        elif bounds.low > entry.position:
+            problems.append(f"{where}: offsets {entry.position} to {bounds.low} were deleted before they were read")
+        elif bounds.end < entry.position:
+            problems.append(f"{where}: ends at {bounds.end}, the ledger is at {entry.position}: offsets were reset")
+    for partition, bounds in sorted(state.partitions.items()):
+        if entries and partition not in entries and bounds.low > 0:
+            problems.append(f"{topic}[{partition}]: offsets 0 to {bounds.low} were deleted before they were read")
+    return problems
+
+
+def _is_within(rows: pa.Table, part: KafkaBatch) -> pa.ChunkedArray:
+    inside = pa.chunked_array([pa.repeat(pa.scalar(False), rows.num_rows)])
+    for partition, read in part.ranges.items():
+        offsets = rows["kafka_offset"]
+        here = pc.and_(pc.greater_equal(offsets, read.start), pc.less(offsets, read.end))
+        inside = pc.or_(inside, pc.and_(here, pc.equal(rows["kafka_partition"], partition)))
+    return inside

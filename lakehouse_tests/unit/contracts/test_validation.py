@@ -1,0 +1,166 @@
+"""What the contract of a service event accepts, what it refuses, and why."""
+
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lakehouse.contracts.validation import MAX_DEPTH, Validator, Verdict
+from lakehouse.domains.pgr.contract import SERVICE_EVENT
+from lakehouse_tests.events import ABSENT, event
+
+VALIDATOR = Validator(SERVICE_EVENT)
+
+
+def validate(*payloads: bytes | None) -> Verdict:
+    return VALIDATOR.validate(pa.array(payloads, pa.binary()))
+
+
+def accepted(payload: bytes) -> dict[str, Any]:
+    verdict = validate(payload)
+    assert verdict.refused.to_pylist() == []
+    (row,) = verdict.accepted.to_pylist()
+    return row
+
+
+def reason(payload: bytes | None) -> str:
+    verdict = validate(payload)
+    assert verdict.accepted.num_rows == 0
+    return verdict.refused["error_type"][0].as_py()
+
+
+@pytest.mark.parametrize(
+    ("payload", "error_type"),
+    [
+        (None, "NULL_VALUE"),
+        (b"", "EMPTY_VALUE"),
+        (b"\xff\xfe", "INVALID_UTF8"),
+        (b'{"event_id": "a', "INVALID_JSON"),
+        (b"\xef\xbb\xbf" + event(), "INVALID_JSON"),
+        (event() + b" trailing", "INVALID_JSON"),
+        (b'{"a": "\\ud800"}', "INVALID_JSON"),
+        (event(extra=float("nan")), "INVALID_JSON"),
+        (event(extra=-float("inf")), "INVALID_JSON"),
+        (event()[:-1] + b",}", "INVALID_JSON"),
+        (b"null", "NOT_AN_OBJECT"),
+        (b"[1]", "NOT_AN_OBJECT"),
+        (b"[" * 100_000 + b"]" * 100_000, "NOT_AN_OBJECT"),
+        (event(attributes_json=json.loads('{"a":' * 100 + "1" + "}" * 100)), "TOO_DEEP"),
+        (event(status="a\x00b"), "NUL_CHARACTER"),
+        (event(attributes_json='{"a": "\\u0000"}'), "NUL_CHARACTER"),
+        (event(tenant_id=ABSENT), "MISSING_FIELD"),
+        (event(tenant_id=None), "MISSING_FIELD"),
+        (event(tenant_id=""), "MISSING_FIELD"),
+        (event(tenant_id=5), "WRONG_TYPE"),
+        (event(event_time=1_734_429_600_000), "WRONG_TYPE"),
+        (event(attributes_json=[1]), "WRONG_TYPE"),
+        (event(entity_id="x" * 101), "TOO_LONG"),
+        (event(event_time="2024-02-30 00:00:00"), "INVALID_TIMESTAMP"),
+        (event(event_time="2024-12-17"), "INVALID_TIMESTAMP"),
+        (event(event_time="2024-12-17T24:00:00Z"), "INVALID_TIMESTAMP"),
+        (event(event_time="2024-12-17T10:00:00+25:00"), "INVALID_TIMESTAMP"),
+        (event(event_time="0001-01-01T00:00:00Z"), "INVALID_TIMESTAMP"),
+        (event(event_date="17.12.2024"), "INVALID_DATE"),
+        (event(event_date="2024-12-18"), "DATE_MISMATCH"),
+        (event(attributes_json="not json"), "INVALID_ATTRIBUTES"),
+        (event(attributes_json="[1]"), "INVALID_ATTRIBUTES"),
+    ],
+)
+def test_a_bad_record_is_refused_with_its_reason(payload: bytes | None, error_type: str) -> None:
+    assert reason(payload) == error_type
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2024-12-17 10:00:00", datetime(2024, 12, 17, 10, tzinfo=UTC)),
+        ("2024-12-17T10:00", datetime(2024, 12, 17, 10, tzinfo=UTC)),
+        ("2024-12-17T10:00:00Z", datetime(2024, 12, 17, 10, tzinfo=UTC)),
+        ("2024-12-17T10:00:00.123456789+05:30", datetime(2024, 12, 17, 4, 30, 0, 123456, tzinfo=UTC)),
+        ("2024-12-17T01:00:00-0800", datetime(2024, 12, 17, 9, tzinfo=UTC)),
+    ],
+)
+def test_event_time_is_read_in_every_documented_form(text: str, moment: datetime) -> None:
+    assert accepted(event(event_time=text))["event_time"] == moment
+
+
+def test_event_date_is_the_utc_day_of_the_event() -> None:
+    assert accepted(event(event_time="2024-12-17T01:00:00+05:30"))["event_date"] == date(2024, 12, 16)
+
+
+def test_attributes_are_the_same_text_whether_sent_as_object_or_as_string() -> None:
+    as_object = accepted(event(attributes_json={"a": 1, "b": ["x", None]}))
+    as_string = accepted(event(attributes_json='{"a": 1,\n "b": ["x", null]}'))
+    assert as_object["attributes_json"] == as_string["attributes_json"] == '{"a":1,"b":["x",null]}'
+    assert as_object["event_id"] == as_string["event_id"]
+
+
+def test_attributes_may_be_absent_null_or_the_text_null() -> None:
+    assert [accepted(event(attributes_json=value))["attributes_json"] for value in (ABSENT, None, "null", "")] == [None] * 4
+
+
+def test_a_derived_event_id_depends_on_every_field_of_the_content() -> None:
+    same = {accepted(event())["event_id"], accepted(event(event_time="2024-12-17T10:00:00Z"))["event_id"]}
+    assert len(same) == 1
+    others = [event(**{name: "other"}) for name in ("tenant_id", "service", "entity_id", "event_type", "status", "ward_id")]
+    others += [event(event_time="2024-12-17 10:00:01"), event(attributes_json={}), event(channel=None)]
+    ids = {accepted(payload)["event_id"] for payload in others}
+    assert len(ids) == len(others)
+    assert not ids & same
+
+
+def test_a_null_and_the_text_that_stands_for_it_have_different_ids() -> None:
+    assert accepted(event(status=None))["event_id"] != accepted(event(status="null"))["event_id"]
+
+
+def test_unknown_fields_are_accepted_and_kept_in_the_raw_payload() -> None:
+    payload = event(department="Water", note="nan, inf and a comma,]")
+    assert accepted(payload)["raw_payload"].encode() == payload
+
+
+def test_a_value_of_a_megabyte_passes() -> None:
+    assert len(accepted(event(note="x" * 1_000_000))["raw_payload"]) > 1_000_000
+
+
+def test_nesting_up_to_the_bound_passes() -> None:
+    levels = MAX_DEPTH - 2
+    nested = json.loads('{"a":' * levels + "1" + "}" * levels)
+    assert accepted(event(attributes_json=nested))["attributes_json"].startswith('{"a":{"a"')
+
+
+def test_messages_name_the_field_and_what_was_found() -> None:
+    verdict = validate(event(tenant_id=5), event(entity_id="x" * 101), event(event_time="yesterday {x}"))
+    assert verdict.refused["error_message"].to_pylist() == [
+        "tenant_id: expected a string, found ubigint",
+        "entity_id: 101 characters, at most 100 are allowed",
+        "event_time: not a time: yesterday {x}; expected 2024-12-17 10:00:00 (UTC) or ISO 8601",
+    ]
+
+
+PAYLOADS = st.lists(
+    st.one_of(
+        st.none(),
+        st.binary(max_size=30),
+        st.builds(event, tenant_id=st.one_of(st.text(max_size=120), st.integers(), st.none())),
+        st.builds(event, event_time=st.one_of(st.text(max_size=30), st.datetimes().map(str))),
+        st.builds(event, attributes_json=st.recursive(st.none() | st.text() | st.floats(), st.lists, max_leaves=5)),
+        st.builds(
+            event, attributes_json=st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.floats(), max_size=4)
+        ),
+    ),
+    max_size=12,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(PAYLOADS)
+def test_every_record_is_in_exactly_one_table_and_judged_alone(payloads: list[bytes | None]) -> None:
+    together = validate(*payloads)
+    rows = together.accepted["row"].to_pylist() + together.refused["row"].to_pylist()
+    assert sorted(rows) == list(range(len(payloads)))
+    for row in together.accepted["row"].to_pylist():
+        assert validate(payloads[row]).accepted.num_rows == 1

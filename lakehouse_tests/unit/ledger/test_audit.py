@@ -1,0 +1,151 @@
+"""The auditor finds what is wrong, and says what it is."""
+
+import json
+
+import pyarrow as pa
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.expressions import EqualTo
+
+from lakehouse.adapters.kafka.client import PartitionState, TopicState
+from lakehouse.contracts.arrow import arrow_schema
+from lakehouse.domains.pgr.contract import SERVICE_EVENT
+from lakehouse.ledger.audit import Report, audit
+from lakehouse.ledger.feed import Feed
+from lakehouse.ledger.state import property_name
+from lakehouse.ledger.writer import LedgeredWriter
+from lakehouse.naming import PGR_EVENTS_TOPIC
+from lakehouse_tests.events import TOPIC, TOPIC_ID, kafka_batch, numbered
+
+FEED = Feed(PGR_EVENTS_TOPIC, SERVICE_EVENT)
+
+
+def run(catalog: SqlCatalog, *, deep: bool = False, end: int = 20, low: int = 0, held: tuple[int, ...] = ()) -> Report:
+    def probe(_topic: str, _partition: int, interval: tuple[int, int]) -> list[int]:
+        return [offset for offset in held if interval[0] <= offset < interval[1]]
+
+    state = TopicState(TOPIC_ID, {0: PartitionState(low, end)})
+    return audit(catalog, [FEED], lambda _: state, probe, deep=deep)
+
+
+@pytest.fixture
+def landed(catalog: SqlCatalog) -> SqlCatalog:
+    """Twenty records in two commits, two of them dead letters."""
+    events = LedgeredWriter(catalog, SERVICE_EVENT, TOPIC, run_id="run")
+    events.append(kafka_batch(numbered(range(10), bad=[3])))
+    events.append(kafka_batch(numbered(range(10, 20), bad=[15])))
+    return catalog
+
+
+def gaps(report: Report) -> str:
+    return "; ".join(gap for account in report.accounts for gap in account.gaps)
+
+
+def set_entry(catalog: SqlCatalog, **changes: int) -> None:
+    table = catalog.load_table(SERVICE_EVENT.table.identifier)
+    name = property_name(TOPIC, 0)
+    with table.transaction() as transaction:
+        transaction.set_properties({name: json.dumps(json.loads(table.properties[name]) | changes)})
+
+
+def rows_of(catalog: SqlCatalog) -> pa.Table:
+    return catalog.load_table(SERVICE_EVENT.table.identifier).scan().to_arrow().cast(arrow_schema(SERVICE_EVENT))
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_an_account_that_closes_is_complete(landed: SqlCatalog, deep: bool) -> None:
+    report = run(landed, deep=deep)
+    (account,) = report.accounts
+    assert report.verdict == "complete"
+    assert (account.first, account.position, account.bronze, account.dead_letters) == (0, 20, 18, 2)
+
+
+def test_records_that_were_not_read_yet_are_in_flight_and_no_gap(landed: SqlCatalog) -> None:
+    report = run(landed, end=25)
+    assert (report.verdict, report.in_flight) == ("complete", 5)
+
+
+def test_nothing_at_all_is_complete(catalog: SqlCatalog) -> None:
+    report = run(catalog, end=0)
+    assert (report.verdict, report.in_flight) == ("complete", 0)
+
+
+@pytest.mark.parametrize("audited_before", [False, True])
+def test_a_deleted_row_is_found(landed: SqlCatalog, audited_before: bool) -> None:
+    if audited_before:
+        run(landed)
+    landed.load_table(SERVICE_EVENT.table.identifier).delete(EqualTo("kafka_offset", 12))
+    assert "1 offsets are nowhere, 0 of them explained as skipped or lost: 12..12" in gaps(run(landed))
+
+
+def test_a_deleted_row_is_found_when_the_ledger_was_made_to_agree(landed: SqlCatalog) -> None:
+    landed.load_table(SERVICE_EVENT.table.identifier).delete(EqualTo("kafka_offset", 12))
+    set_entry(landed, rows=17, skipped=1)
+    assert run(landed).verdict == "complete"  # offsets may hold no record …
+    assert "1 offsets hold a record, but were skipped: 12" in gaps(run(landed, deep=True, held=(12,)))  # … this one does
+
+
+@pytest.mark.parametrize("audited_before", [False, True])
+def test_a_row_that_is_there_twice_is_found(landed: SqlCatalog, audited_before: bool) -> None:
+    if audited_before:
+        run(landed)
+    landed.load_table(SERVICE_EVENT.table.identifier).append(rows_of(landed).slice(4, 1))
+    assert "more than once" in gaps(run(landed)) or "verified before" in gaps(run(landed))
+
+
+def test_a_data_file_that_is_live_twice_is_found(landed: SqlCatalog) -> None:
+    run(landed)
+    table = landed.load_table(SERVICE_EVENT.table.identifier)
+    path = next(iter(table.scan().plan_files())).file.file_path
+    table.add_files([path], check_duplicate_files=False)
+    assert run(landed).verdict == "incomplete"
+
+
+def test_a_row_behind_the_ledger_is_found(landed: SqlCatalog) -> None:
+    ahead = rows_of(landed).slice(0, 1)
+    ahead = ahead.set_column(ahead.schema.get_field_index("kafka_offset"), "kafka_offset", pa.array([99], pa.int64()))
+    landed.load_table(SERVICE_EVENT.table.identifier).append(ahead.cast(arrow_schema(SERVICE_EVENT)))
+    assert "behind the ledger's position 20: 99" in gaps(run(landed))
+
+
+def test_a_row_that_is_a_dead_letter_too_is_found(landed: SqlCatalog) -> None:
+    both = rows_of(landed).slice(0, 1)
+    both = both.set_column(both.schema.get_field_index("kafka_offset"), "kafka_offset", pa.array([3], pa.int64()))
+    landed.load_table(SERVICE_EVENT.table.identifier).append(both.cast(arrow_schema(SERVICE_EVENT)))
+    assert "1 offsets in bronze and among the dead letters: 3" in gaps(run(landed))
+
+
+@pytest.mark.parametrize("changes", [{"rows": 17}, {"rows": 19, "dead_letters": 1}, {"position": 19}, {"dead_letters": 3}])
+def test_a_wrong_counter_is_found(landed: SqlCatalog, changes: dict[str, int]) -> None:
+    set_entry(landed, **changes)
+    assert run(landed).verdict == "incomplete"
+
+
+def test_offsets_deleted_before_they_were_read_are_a_gap(landed: SqlCatalog) -> None:
+    assert "offsets 20 to 22 were deleted before they were read" in gaps(run(landed, low=22, end=30))
+
+
+def test_rows_written_by_sql_are_named_as_such(landed: SqlCatalog) -> None:
+    table = landed.load_table(SERVICE_EVENT.table.identifier)
+    row = rows_of(landed).slice(0, 1)
+    for name in ("kafka_topic", "kafka_partition", "kafka_offset", "kafka_timestamp"):
+        index = row.schema.get_field_index(name)
+        row = row.set_column(index, name, pa.nulls(1, row.schema.field(name).type))
+    table.append(row.cast(arrow_schema(SERVICE_EVENT)))
+    report = run(landed)
+    assert report.verdict == "complete"
+    assert [account.direct for account in report.accounts] == [0, 1]
+
+
+def test_an_audit_reads_only_what_came_since_the_last_one(landed: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lakehouse.ledger import census
+
+    read: list[int] = []
+    original = census._read
+    monkeypatch.setattr(census, "_read", lambda table, tasks: read.append(len(tasks)) or original(table, tasks))
+    run(landed)
+    run(landed)
+    LedgeredWriter(landed, SERVICE_EVENT, TOPIC, run_id="run").append(kafka_batch(numbered(range(20, 30))))
+    report = run(landed, end=30)
+    assert (report.verdict, read) == ("complete", [2, 2, 1])  # letters and rows; nothing; the new rows
+    assert report.accounts[0].bronze == 28
