@@ -23,10 +23,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="""A lakehouse that accounts for every record.
 
-    Start with [bold]lakehouse demo[/bold]: it starts the servers, sends events through Kafka, builds silver and gold and
-    proves that nothing was lost. Then [bold]lakehouse status[/bold], [bold]lakehouse audit[/bold].""",
+    Start with [bold]lakehouse demo[/bold]: it starts the servers, sends events through Kafka, builds silver and gold
+    and proves that nothing was lost. Then [bold]lakehouse status[/bold], [bold]lakehouse audit[/bold].""",
 )
-dead_letters_app = typer.Typer(no_args_is_help=True, help="Records that were refused: which, why, and their exact bytes.")
+dead_letters_app = typer.Typer(
+    no_args_is_help=True, help="Records that were refused: which, why, and their exact bytes."
+)
 produce_app = typer.Typer(no_args_is_help=True, help="Send realistic events to Kafka.")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(produce_app, name="produce")
@@ -138,7 +140,9 @@ def list_dead_letters(
     if not letters.num_rows:
         console.print("No dead letters.")
         return
-    by_reason = Table("source", "reason", "dead letters", title=f"{letters.num_rows:,} dead letters", title_justify="left")
+    by_reason = Table(
+        "source", "reason", "dead letters", title=f"{letters.num_rows:,} dead letters", title_justify="left"
+    )
     for row in counts:
         by_reason.add_row(row["source"], row["error_type"], f"{row['dead_letters']:,}")
     console.print(by_reason)
@@ -178,7 +182,7 @@ def demo_command(
     domains: Annotated[list[Domain] | None, typer.Argument(help="Domains to show; all, if not given.")] = None,
     count: Annotated[int, typer.Option(min=100, help="Number of messages.")] = 30_000,
 ) -> None:
-    """Start everything, send events with broken ones among them, build silver and gold, and prove that nothing was lost.
+    """Start everything, send events and broken ones, build silver and gold, and prove that nothing was lost.
 
     Exit code 0 only when the audit's verdict is complete.
     """

@@ -7,9 +7,9 @@ import dagster as dg
 from lakehouse.adapters.dbt.resource import DbtResource
 from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.adapters.kafka.resource import KafkaResource
-from lakehouse.domains.pgr.definitions import defs as pgr
+from lakehouse.domains.pgr import definitions as pgr
 
 defs = dg.Definitions.merge(
-    pgr,
+    pgr.defs,
     dg.Definitions(resources={"kafka": KafkaResource(), "iceberg": IcebergResource(), "dbt": DbtResource()}),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -86,19 +86,16 @@ def _wait_until_landed(settings: Settings, console: Console) -> None:
         return waiting
 
     with console.status("Waiting for Dagster's sensor to land them") as status:
-        _until(lambda: not (waiting := lag()) or status.update(f"Landing in bronze: {waiting:,} records to go"))
+        deadline = time.monotonic() + LANDING_SECONDS
+        while waiting := lag():
+            status.update(f"Landing in bronze: {waiting:,} records to go")
+            if time.monotonic() > deadline:
+                raise LakehouseError(
+                    f"{waiting:,} records were not landed within {LANDING_SECONDS:.0f} s; "
+                    "the Dagster UI and `lakehouse logs dagster` say why"
+                )
+            time.sleep(1)
     console.print(f"[green]✓[/green] landed in bronze by Dagster's sensor, {settings.kafka_topic} is drained")
-
-
-def _until(done: Callable[[], object]) -> None:
-    deadline = time.monotonic() + LANDING_SECONDS
-    while time.monotonic() < deadline:
-        if done():
-            return
-        time.sleep(1)
-    raise LakehouseError(
-        f"the events were not landed within {LANDING_SECONDS:.0f} s; `lakehouse logs dagster` and the Dagster UI say why"
-    )
 
 
 def _build(settings: Settings, console: Console) -> None:

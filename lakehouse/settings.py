@@ -68,7 +68,9 @@ class Settings(BaseSettings):
         validation_alias=_names("kafka_security_protocol", "KAFKA_SECURITY_PROTOCOL"),
         description="How to talk to the brokers. SASL uses SCRAM-SHA-512.",
     )
-    kafka_username: str = Field("", validation_alias=_names("kafka_username", "KAFKA_USERNAME"), description="SASL user.")
+    kafka_username: str = Field(
+        "", validation_alias=_names("kafka_username", "KAFKA_USERNAME"), description="SASL user."
+    )
     kafka_password: SecretStr = Field(
         SecretStr(""), validation_alias=_names("kafka_password", "KAFKA_PASSWORD"), description="SASL password."
     )
@@ -266,7 +268,7 @@ def load(**overrides: Any) -> Settings:
 
 
 def origin_of_settings() -> dict[str, str]:
-    """Which source decides each field: ``environment KAFKA_BROKERS``, ``.env``, ``lakehouse.toml``, ``generated``, ``default``."""
+    """Which source decides each field, e.g. ``environment KAFKA_BROKERS``, ``.env``, ``generated`` or ``default``."""
     origins = dict.fromkeys(Settings.model_fields, "default")
     for label, source in reversed(_sources(Settings)):
         for name in source():
@@ -280,7 +282,9 @@ def shown(settings: Settings, field: str) -> str:
     value = getattr(settings, field)
     if isinstance(value, SecretStr):
         return "********" if value.get_secret_value() else ""
-    return str({"warehouse": settings.warehouse_uri, "kafka_bootstrap_servers": settings.kafka_brokers}.get(field, value))
+    return str(
+        {"warehouse": settings.warehouse_uri, "kafka_bootstrap_servers": settings.kafka_brokers}.get(field, value)
+    )
 
 
 def _explain(problem: Any, origins: dict[str, str]) -> str:

@@ -37,7 +37,11 @@ def numbered(numbers: Sequence[int], *, bad: Sequence[int] = ()) -> dict[int, by
 
 
 def kafka_batch(
-    values: Mapping[int, bytes | None], *, partition: int = 0, ends: tuple[int, int] | None = None, topic_id: str = TOPIC_ID
+    values: Mapping[int, bytes | None],
+    *,
+    partition: int = 0,
+    ends: tuple[int, int] | None = None,
+    topic_id: str = TOPIC_ID,
 ) -> KafkaBatch:
     """A batch of one partition; its range is that of the offsets, or `ends`."""
     offsets = sorted(values)

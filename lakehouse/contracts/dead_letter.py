@@ -14,7 +14,9 @@ DEAD_LETTER = Contract(
     fields=(
         Column("dead_letter_id", Type.STRING, "Origin as one word: `topic:partition:offset`.", required=True),
         Column("source", Type.STRING, "Where the record came from: the topic's name.", required=True),
-        Column("contract", Type.STRING, "Name, version and fingerprint of the contract that refused it.", required=True),
+        Column(
+            "contract", Type.STRING, "Name, version and fingerprint of the contract that refused it.", required=True
+        ),
         Column(
             "error_type",
             Type.STRING,

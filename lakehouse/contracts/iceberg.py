@@ -33,7 +33,9 @@ def iceberg_schema(contract: Contract) -> Schema:
     """Schema of the contract's table; field ids follow the order of the columns."""
     return Schema(
         *(
-            NestedField(index, column.name, ICEBERG_TYPES[column.type], required=column.required, doc=column.description)
+            NestedField(
+                index, column.name, ICEBERG_TYPES[column.type], required=column.required, doc=column.description
+            )
             for index, column in enumerate(contract.columns, start=1)
         )
     )
@@ -73,7 +75,9 @@ def incompatibilities(contract: Contract, stored: Schema) -> list[str]:
                 problems.append(f"{field.name}: required in the table, gone from the contract")
             continue
         if field.field_type != ICEBERG_TYPES[column.type]:
-            problems.append(f"{field.name}: {field.field_type} in the table, {ICEBERG_TYPES[column.type]} in the contract")
+            problems.append(
+                f"{field.name}: {field.field_type} in the table, {ICEBERG_TYPES[column.type]} in the contract"
+            )
         if field.required != column.required:
             problems.append(
                 f"{field.name}: {_word(field.required)} in the table, {_word(column.required)} in the contract"

@@ -22,9 +22,7 @@ from lakehouse.contracts.contract import Column, Contract, Type
 MAX_DEPTH = 64
 """Levels of nesting a record may have."""
 
-_TIMESTAMP = (
-    r"^\d{4}-\d{2}-\d{2}[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.]\d{1,9})?)?(Z|[+-](0\d|1[0-4])(:?[0-5]\d)?)?$"
-)
+_TIMESTAMP = r"^\d{4}-\d{2}-\d{2}[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.]\d{1,9})?)?(Z|[+-](0\d|1[0-4])(:?[0-5]\d)?)?$"
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
 EARLIEST, LATEST = "1900-01-01", "2200-01-01"
 """Bounds of a believable time."""

@@ -124,7 +124,7 @@ def audit(
 
 
 def _marks_differ(letters: Census, censuses: list[Census]) -> bool:
-    """Whether letters were verified further or less far than the rows they belong to, so that neither can be skipped."""
+    """Whether letters were verified further or less far than their rows, so that neither can be skipped."""
     verified = {key: position for rows in censuses for key, (_, position) in rows.verified.items()}
     return any(verified.get(key) != position for key, (_, position) in letters.verified.items())
 

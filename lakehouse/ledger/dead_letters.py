@@ -8,10 +8,11 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThanOrEqual, Or
+from pyiceberg.expressions import And, BooleanExpression, Or
 from pyiceberg.table import Table
 
 from lakehouse.adapters.iceberg.catalog import ensure_table, find_table
+from lakehouse.adapters.iceberg.filters import at_least, equal
 from lakehouse.adapters.kafka.batch import KafkaBatch
 from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.contract import Contract
@@ -159,10 +160,10 @@ def _advance(entry: Entry | None, offsets: pa.ChunkedArray) -> Entry:
 
 def _coordinates_filter(topic: str, positions: Mapping[int, int]) -> BooleanExpression:
     parts = [
-        And(EqualTo("kafka_partition", partition), GreaterThanOrEqual("kafka_offset", start))
+        And(equal("kafka_partition", partition), at_least("kafka_offset", start))
         for partition, start in positions.items()
     ]
     wanted: BooleanExpression = parts[0]
     for part in parts[1:]:
         wanted = Or(wanted, part)
-    return And(EqualTo("source", topic), wanted)
+    return And(equal("source", topic), wanted)

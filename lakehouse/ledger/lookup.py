@@ -8,8 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThanOrEqual
+from pyiceberg.expressions import And, BooleanExpression
 
+from lakehouse.adapters.iceberg.filters import at_least, equal
 from lakehouse.errors import LakehouseError
 from lakehouse.ledger.dead_letters import find_dead_letters
 
@@ -32,11 +33,11 @@ def list_dead_letters(
         return pa.table({name: pa.array([], pa.string()) for name in _LISTED})
     wanted: list[BooleanExpression] = []
     if source:
-        wanted.append(EqualTo("source", source))
+        wanted.append(equal("source", source))
     if reason:
-        wanted.append(EqualTo("error_type", reason.upper()))
+        wanted.append(equal("error_type", reason.upper()))
     if since:
-        wanted.append(GreaterThanOrEqual("failed_at", since.isoformat()))
+        wanted.append(at_least("failed_at", since.isoformat()))
     scan = table.scan(selected_fields=_LISTED)
     for expression in wanted:
         scan = scan.filter(expression)
@@ -60,7 +61,7 @@ def show_dead_letter(catalog: Catalog, dead_letter_id: str) -> dict[str, Any]:
     """
     table = find_dead_letters(catalog)
     source = dead_letter_id.rsplit(":", 2)[0]
-    wanted = And(EqualTo("source", source), EqualTo("dead_letter_id", dead_letter_id))
+    wanted = And(equal("source", source), equal("dead_letter_id", dead_letter_id))
     found = table.scan(row_filter=wanted).to_arrow().to_pylist() if table is not None else []
     if not found:
         raise LakehouseError(

@@ -15,7 +15,7 @@ PREFIX = "lakehouse.ledger."
 
 @dataclass(frozen=True)
 class Entry:
-    """Account of one partition: ``position − first = delivered + skipped + lost``, ``delivered = rows + dead_letters``."""
+    """Account of a partition: ``position − first = rows + dead_letters + skipped + lost``."""
 
     topic_id: str
     """Identity of the topic the offsets belong to."""

@@ -88,7 +88,10 @@ class LedgeredWriter:
         entries = self.entries()
         if problems := gaps(self._topic, entries, state):
             raise LedgerGapError("; ".join(problems) + ". Nothing was read. `lakehouse audit` shows the account.")
-        return {p: entries[p].position if p in entries else first_offset(entries, s.low) for p, s in state.partitions.items()}
+        return {
+            p: entries[p].position if p in entries else first_offset(entries, s.low)
+            for p, s in state.partitions.items()
+        }
 
     def append(self, batch: KafkaBatch) -> Commit:
         """Land a batch: every record becomes a row or a dead letter, unless it is one already.
@@ -178,7 +181,7 @@ class LedgeredWriter:
 
 
 def first_offset(entries: Mapping[int, Entry], low: int) -> int:
-    """Where a partition without an entry begins: at what is there, or at 0 if it was added to a topic we already read."""
+    """Where a partition without an entry begins: at what is there, or at 0 when it was added to a topic we read."""
     return 0 if entries else low
 
 

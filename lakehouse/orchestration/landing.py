@@ -72,9 +72,7 @@ def build_drain_job(domain: Domain, selection: dg.AssetSelection) -> UnresolvedA
     )
 
 
-def build_drain_sensor(
-    domain: Domain, feeds: Sequence[Feed], job: UnresolvedAssetJobDefinition
-) -> dg.SensorDefinition:
+def build_drain_sensor(domain: Domain, feeds: Sequence[Feed], job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
     """Request one draining run of the domain while any ledger lags behind its topic.
 
     Looks at end offsets and ledgers only. What was landed is known by the table alone, so a failed or killed run needs

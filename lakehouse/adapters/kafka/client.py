@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka.cimpl import NewTopic
 
 from lakehouse.errors import LakehouseError
 from lakehouse.naming import MAX_MESSAGE_BYTES, Topic
@@ -112,9 +114,11 @@ def _describe_topic(admin: AdminClient, topic: str) -> TopicState:
     description = futures[topic].result()
     ids = [partition.id for partition in description.partitions]
     bounds = []
-    for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
+    for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):  # type: ignore[no-untyped-call]
         requests = {TopicPartition(topic, id_): spec for id_ in ids}
-        results = admin.list_offsets(requests, request_timeout=TIMEOUT_SECONDS)
+        results = admin.list_offsets(
+            requests, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_SECONDS
+        )
         bounds.append({partition.partition: future.result().offset for partition, future in results.items()})
     return TopicState(str(description.topic_id), {id_: PartitionState(bounds[0][id_], bounds[1][id_]) for id_ in ids})
 

@@ -25,7 +25,7 @@ def query(settings: Settings, sql: str, parameters: Sequence[Any] = ()) -> tuple
     """
     import trino
 
-    connection = trino.dbapi.connect(
+    connection = trino.dbapi.connect(  # type: ignore[no-untyped-call]
         host=settings.trino_address, port=settings.trino_port, user=settings.trino_user, catalog=TRINO_CATALOG
     )
     try:

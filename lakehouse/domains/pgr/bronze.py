@@ -19,7 +19,7 @@ pgr_events_topic = topic_spec(
 )
 
 
-@dg.asset(
+@dg.asset(  # type: ignore[untyped-decorator]
     **describe_contract(SERVICE_EVENT),
     deps=[pgr_events_topic],
     kinds={"kafka", "iceberg"},

@@ -55,8 +55,12 @@ SERVICE_EVENT = Contract(
             derived="cast(event_time at time zone 'UTC' as date)",
         ),
         Column("event_time", Type.TIMESTAMP, "When it happened (UTC).", required=True),
-        Column("tenant_id", Type.STRING, "City or department the case belongs to.", required=True, max_length=ID_LENGTH),
-        Column("service", Type.STRING, "System that produced the event, e.g. `PGR`.", required=True, max_length=ID_LENGTH),
+        Column(
+            "tenant_id", Type.STRING, "City or department the case belongs to.", required=True, max_length=ID_LENGTH
+        ),
+        Column(
+            "service", Type.STRING, "System that produced the event, e.g. `PGR`.", required=True, max_length=ID_LENGTH
+        ),
         Column("entity_type", Type.STRING, "What kind of thing `entity_id` names, e.g. `CASE`.", max_length=ID_LENGTH),
         Column("entity_id", Type.STRING, "Id of the case, unique in its tenant.", required=True, max_length=ID_LENGTH),
         Column(

@@ -146,7 +146,9 @@ def _lifecycle(
     hours = SLA_HOURS[case.priority]
 
     def later(moment: datetime, share: float) -> datetime:
-        return moment + timedelta(hours=hours * share * chance.lognormvariate(0, 0.7), microseconds=chance.randrange(10**6))
+        return moment + timedelta(
+            hours=hours * share * chance.lognormvariate(0, 0.7), microseconds=chance.randrange(10**6)
+        )
 
     yield start, "CaseSubmitted", None, "OPEN"
     moment = later(start, 0.1)

@@ -23,14 +23,14 @@ def validate(*payloads: bytes | None) -> Verdict:
 def accepted(payload: bytes) -> dict[str, Any]:
     verdict = validate(payload)
     assert verdict.refused.to_pylist() == []
-    (row,) = verdict.accepted.to_pylist()
+    row: dict[str, Any] = verdict.accepted.to_pylist()[0]
     return row
 
 
 def reason(payload: bytes | None) -> str:
     verdict = validate(payload)
     assert verdict.accepted.num_rows == 0
-    return verdict.refused["error_type"][0].as_py()
+    return str(verdict.refused["error_type"][0].as_py())
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,17 @@ def test_attributes_are_the_same_text_whether_sent_as_object_or_as_string() -> N
 
 
 def test_attributes_may_be_absent_null_or_the_text_null() -> None:
-    assert [accepted(event(attributes_json=value))["attributes_json"] for value in (ABSENT, None, "null", "")] == [None] * 4
+    assert [accepted(event(attributes_json=value))["attributes_json"] for value in (ABSENT, None, "null", "")] == [
+        None
+    ] * 4
 
 
 def test_a_derived_event_id_depends_on_every_field_of_the_content() -> None:
     same = {accepted(event())["event_id"], accepted(event(event_time="2024-12-17T10:00:00Z"))["event_id"]}
     assert len(same) == 1
-    others = [event(**{name: "other"}) for name in ("tenant_id", "service", "entity_id", "event_type", "status", "ward_id")]
+    others = [
+        event(**{name: "other"}) for name in ("tenant_id", "service", "entity_id", "event_type", "status", "ward_id")
+    ]
     others += [event(event_time="2024-12-17 10:00:01"), event(attributes_json={}), event(channel=None)]
     ids = {accepted(payload)["event_id"] for payload in others}
     assert len(ids) == len(others)

@@ -1,0 +1,106 @@
+"""Holds a table against the ids that the producer wrote to a file. Imports nothing of `lakehouse`.
+
+Reads the table with PyIceberg and compares multisets of event ids: what is missing, what is there too often, what was
+never produced. Dead letters are held against the ids of the broken messages, found in the bytes that were kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.expressions import EqualTo
+from pyiceberg.table import Table
+
+EVENT_ID = re.compile(rb'"event_id":\s*"([^"]+)"')
+
+COMPARISON = """
+    with produced as (select id, count(*) as n from produced_ids group by id),
+    stored as (select id, count(*) as n from stored_ids group by id)
+    select
+        coalesce(sum(case when s.n is null then p.n else greatest(p.n - s.n, 0) end) filter (p.n is not null), 0),
+        coalesce(sum(s.n - p.n) filter (s.n > p.n), 0),
+        coalesce(sum(s.n) filter (p.n is null), 0)
+    from produced p full join stored s using (id)
+"""
+
+
+def compare(produced: pa.Table, stored: pa.Table, expected: int | None) -> dict[str, int]:
+    """Missing, duplicated and extra ids; with ``expected``, only so many of the produced ids had to be stored."""
+    with duckdb.connect() as connection:
+        connection.register("produced_ids", produced)
+        connection.register("stored_ids", stored)
+        row = connection.execute(COMPARISON).fetchone()
+    missing, duplicated, extra = (int(number) for number in row or ())
+    if expected is not None:
+        missing -= produced.num_rows - expected
+    return {"missing": missing, "duplicated": duplicated, "extra": extra}
+
+
+def judge(catalog: SqlCatalog, name: str, ids: Path, expected: int | None) -> dict[str, Any]:
+    """Verdict over the rows, and what the table consists of."""
+    table = catalog.load_table(name)
+    stored = table.scan(selected_fields=("event_id",)).to_arrow().rename_columns(["id"])
+    verdict: dict[str, Any] = compare(read_ids(ids), stored, expected)
+    verdict["rows"] = stored.num_rows
+    return verdict | _make_up(table)
+
+
+def judge_dead_letters(catalog: SqlCatalog, topic: str, broken: Path) -> dict[str, int]:
+    """Verdict over the dead letters of a topic."""
+    payloads: list[bytes | None] = []
+    try:
+        table = catalog.load_table("bronze.dead_letters")
+        scan = table.scan(row_filter=EqualTo("source", topic), selected_fields=("original_payload",))
+        payloads = scan.to_arrow()["original_payload"].to_pylist()
+    except NoSuchTableError:
+        pass
+    found = [EVENT_ID.search(payload or b"") for payload in payloads]
+    stored = Counter(match.group(1).decode() if match else "?" for match in found)
+    produced = Counter(broken.read_text().split())
+    return {
+        "missing": (produced - stored).total(),
+        "duplicated": sum(stored[id_] - produced[id_] for id_ in stored if 0 < produced[id_] < stored[id_]),
+        "extra": sum(stored[id_] for id_ in stored if not produced[id_]),
+        "rows": stored.total(),
+    }
+
+
+def read_ids(path: Path) -> pa.Table:
+    """One id a line."""
+    return pa.table({"id": pa.array(path.read_text().split(), pa.string())})
+
+
+def _make_up(table: Table) -> dict[str, Any]:
+    snapshot = table.current_snapshot()
+    summary = snapshot.summary.additional_properties if snapshot and snapshot.summary else {}
+    return {
+        "snapshots": len(table.snapshots()),
+        "files": int(summary.get("total-data-files", 0)),
+        "megabytes": round(int(summary.get("total-files-size", 0)) / 1e6, 1),
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("table", help="namespace.name")
+    parser.add_argument("ids", type=Path)
+    parser.add_argument("--expected", type=int, help="so many of the produced ids had to land; default: all")
+    parser.add_argument("--topic", help="judge the dead letters of this topic, too")
+    parser.add_argument("--broken", type=Path, help="ids of the messages that had to become dead letters")
+    arguments = parser.parse_args()
+    lake = SqlCatalog("lake", uri=os.environ["BENCH_CATALOG_URI"], warehouse=os.environ["BENCH_WAREHOUSE"])
+    result = judge(lake, arguments.table, arguments.ids, arguments.expected)
+    if arguments.topic and arguments.broken:
+        result["dead_letters"] = judge_dead_letters(lake, arguments.topic, arguments.broken)
+    sys.stdout.write(json.dumps(result) + "\n")

@@ -1,0 +1,126 @@
+"""Dagster: the code of the project loaded once, the web interface and the daemon."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from lakehouse.errors import StackError
+from lakehouse.naming import Domain
+from lakehouse.settings import LOOPBACK, PROJECT, Settings
+from lakehouse.stack.environment import SYSTEM_PATH, exports, program_environment
+from lakehouse.stack.files import make_folder, server_folder, socket_folder, write_file
+from lakehouse.stack.server import NotReady, Port, Program, Server
+
+MODULE, ATTRIBUTE = "lakehouse.definitions", "defs"
+LOCATION = "lakehouse"
+"""Identity of sensors and schedules: the same as in the `workspace.yaml` of the project."""
+UNREACHABLE = "DagsterUserCodeUnreachableError"
+STATE = """
+{
+  instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
+  workspaceOrError {
+    ... on Workspace {
+      locationEntries { name loadStatus locationOrLoadError { __typename ... on PythonError { message } } }
+    }
+  }
+}
+"""
+
+
+class Dagster(Server):
+    """Code server, webserver and daemon.
+
+    Left to themselves webserver and daemon would each load the code again; with one server of it they share one copy.
+    """
+
+    name = "dagster"
+    title = "Dagster"
+    needs = ("postgres",)
+    domains = frozenset(Domain)
+    memory_mb = 1150
+    start_seconds = 180
+
+    def is_local(self, settings: Settings) -> bool:
+        """Always."""
+        return True
+
+    def address(self, settings: Settings) -> str:
+        """Of the web interface."""
+        return f"http://{LOOPBACK}:{settings.dagster_port}"
+
+    def install(self, settings: Settings) -> None:
+        """It comes with the environment."""
+
+    def configure(self, settings: Settings) -> None:
+        """DAGSTER_HOME with a link to the project's instance file, and a workspace that points to the code server."""
+        folder = make_folder(server_folder(settings, self.name))
+        make_folder(folder / "storage")
+        instance = folder / "dagster.yaml"
+        if not (instance.is_symlink() and instance.readlink() == PROJECT / "dagster.yaml"):
+            instance.unlink(missing_ok=True)
+            instance.symlink_to(PROJECT / "dagster.yaml")
+        location = {"grpc_server": {"socket": str(_socket(settings)), "location_name": LOCATION}}
+        # JSON is YAML.
+        write_file(folder / "workspace.yaml", json.dumps({"load_from": [location]}, indent=2) + "\n")
+
+    def programs(self, settings: Settings) -> tuple[Program, ...]:
+        """The code server first: the others ask it."""
+        folder = server_folder(settings, self.name)
+        environment = exports(settings) | program_environment()
+        environment["PATH"] = f"{Path(sys.executable).parent}:{SYSTEM_PATH}"
+        workspace = folder / "workspace.yaml"
+
+        def program(name: str, *argv: str, ports: tuple[Port, ...] = ()) -> Program:
+            return Program(
+                name=f"{self.name}-{name}",
+                argv=(sys.executable, "-m", *argv),
+                cwd=PROJECT,
+                env=environment,
+                files=(PROJECT / "dagster.yaml", workspace),
+                ports=ports,
+                stop_seconds=20,
+            )
+
+        return (
+            program("code", "dagster", "code-server", "start", "--socket", str(_socket(settings)), "-m", MODULE,
+                    "-a", ATTRIBUTE, "--location-name", LOCATION),
+            program("web", "dagster_webserver", "--host", LOOPBACK, "--port", str(settings.dagster_port),
+                    "--workspace", str(workspace), ports=(Port(settings.dagster_port, "LAKEHOUSE_DAGSTER_PORT"),)),
+            program("daemon", "dagster._daemon", "run", "--workspace", str(workspace)),
+        )  # fmt: skip
+
+    def check(self, settings: Settings) -> str:
+        """Ask for the heartbeats of the daemons and whether the code has loaded."""
+        try:
+            answer = requests.post(f"{self.address(settings)}/graphql", json={"query": STATE}, timeout=10)
+            answer.raise_for_status()
+            state = answer.json()["data"]
+        except requests.RequestException as error:
+            raise NotReady(f"no answer from {self.address(settings)}: {type(error).__name__}") from None
+        _require_code(state["workspaceOrError"]["locationEntries"])
+        statuses = state["instance"]["daemonHealth"]["allDaemonStatuses"]
+        if silent := [s["daemonType"].lower() for s in statuses if s["required"] and not s["healthy"]]:
+            raise NotReady(f"no heartbeat yet from: {', '.join(silent)}")
+        return version("dagster")
+
+
+def _require_code(entries: list[dict[str, Any]]) -> None:
+    for entry in entries:
+        loaded = entry["locationOrLoadError"] or {}
+        if loaded.get("__typename") == "PythonError":
+            reason = loaded["message"].strip().splitlines()[0]
+            if UNREACHABLE in reason:
+                raise NotReady("the code is loading")
+            raise StackError(f"Dagster runs, but the project's code does not load: {reason}")
+        if entry["loadStatus"] != "LOADED":
+            raise NotReady("the code is loading")
+
+
+def _socket(settings: Settings) -> Path:
+    return socket_folder(settings) / "code.sock"

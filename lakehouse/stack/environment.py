@@ -1,0 +1,101 @@
+"""The environment in which Dagster, dbt, psql and friends find the running stack."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from lakehouse.settings import ENV_PREFIX, PROJECT, Settings
+from lakehouse.stack.files import server_folder
+
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+PASSED_ON = ("HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "XDG_CACHE_HOME", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+PROXIES = ("http_proxy", "https_proxy", "no_proxy")
+HERE = "local"
+"""Value of an address setting that says: the local stack's server."""
+
+
+def program_environment(**more: str) -> dict[str, str]:
+    """What every server gets: little, so that the shell `up` was called from makes no difference."""
+    names = (*PASSED_ON, *PROXIES, *(name.upper() for name in PROXIES))
+    passed = {name: os.environ[name] for name in names if name in os.environ}
+    # glibc gives every thread its own arena otherwise, which costs a JVM or a Python server up to 100 MB.
+    return passed | {"PATH": f"{_scripts()}:{SYSTEM_PATH}", "MALLOC_ARENA_MAX": "2"} | more
+
+
+def exports(settings: Settings) -> dict[str, str]:
+    """Variables that make `dagster`, `dbt`, `psql` and `lakehouse` itself work on the running stack.
+
+    Holds passwords: hand it to processes or to the user's own shell, never to a log.
+    """
+    return (
+        _settings_that_differ(settings)
+        | dagster_variables(settings)
+        | {
+            "DBT_PROFILES_DIR": str(PROJECT / "dbt_project"),
+            "DBT_PROJECT_DIR": str(PROJECT / "dbt_project"),
+            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+            "TRINO_HOST": settings.trino_address,
+            "TRINO_PORT": str(settings.trino_port),
+            "TRINO_USER": settings.trino_user,
+            "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_brokers,
+            "PGHOST": settings.db_address,
+            "PGPORT": str(settings.db_port),
+            "PGDATABASE": settings.db_name,
+            "PGUSER": settings.db_user,
+            "PGPASSWORD": settings.db_password.get_secret_value(),
+            "PATH": _path_with_scripts(),
+        }
+    )
+
+
+def dagster_variables(settings: Settings) -> dict[str, str]:
+    """What `dagster.yaml` reads."""
+    folder = server_folder(settings, "dagster")
+    return {
+        "DAGSTER_HOME": str(folder),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "DAGSTER_STORAGE_FOLDER": str(folder / "storage"),
+        "DAGSTER_POSTGRES_HOST": settings.db_address,
+        "DAGSTER_POSTGRES_PORT": str(settings.db_port),
+        "DAGSTER_POSTGRES_DB": settings.dagster_db_name,
+        "DAGSTER_POSTGRES_USER": settings.dagster_db_user,
+        "DAGSTER_POSTGRES_PASSWORD": settings.dagster_db_password.get_secret_value(),
+    }
+
+
+def shell_lines(variables: dict[str, str]) -> str:
+    """Lines a POSIX shell can evaluate, whatever the values hold."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items()))
+
+
+def _settings_that_differ(settings: Settings) -> dict[str, str]:
+    """The settings themselves, so that every process sees what `up` saw.
+
+    The addresses exported for other tools (`TRINO_HOST` …) are names that the settings read too: the longer name
+    with the value ``local`` keeps a server of this machine from looking like one that runs elsewhere.
+    """
+    values = {f"{ENV_PREFIX}HOME": str(settings.home)}
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if value != field.default:
+            values[ENV_PREFIX + name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    if settings.runs_kafka:
+        values[f"{ENV_PREFIX}KAFKA_BOOTSTRAP_SERVERS"] = HERE
+    if settings.runs_trino:
+        values[f"{ENV_PREFIX}TRINO_HOST"] = HERE
+    return values
+
+
+def _path_with_scripts() -> str:
+    current = os.environ.get("PATH", SYSTEM_PATH)
+    others = [folder for folder in current.split(":") if folder != _scripts()]
+    return ":".join([_scripts(), *others])
+
+
+def _scripts() -> str:
+    return str(Path(sys.executable).parent)

@@ -1,0 +1,178 @@
+"""Kafka: one process that is broker and controller, without ZooKeeper, from pinned jars."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import uuid
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from lakehouse.errors import StackError
+from lakehouse.naming import MAX_MESSAGE_BYTES, Domain
+from lakehouse.settings import LOOPBACK, Settings
+from lakehouse.stack.artifacts import Artifacts, fingerprint, pinned
+from lakehouse.stack.assemble import assemble, link_files
+from lakehouse.stack.environment import program_environment
+from lakehouse.stack.files import cache_folder, java_properties, make_folder, server_folder, write_file
+from lakehouse.stack.jvm import classpath, java_command
+from lakehouse.stack.server import NotReady, Port, Program, Server
+
+HEAP_MB = 384
+NODE_ID = "1"
+LOGGING = """\
+status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %m (%c{1})%n
+rootLogger.level = warn
+rootLogger.appenderRef.console.ref = console
+logger.server.name = kafka.server.KafkaRaftServer
+logger.server.level = info
+"""
+
+
+class Kafka(Server):
+    """Broker and controller in one JVM, the controller on the port after the broker's."""
+
+    name = "kafka"
+    title = "Kafka"
+    domains = frozenset({Domain.PGR})
+    memory_mb = 600
+
+    def is_local(self, settings: Settings) -> bool:
+        """Unless brokers are named."""
+        return settings.runs_kafka
+
+    def address(self, settings: Settings) -> str:
+        """The bootstrap address."""
+        return settings.kafka_brokers
+
+    def artifacts(self, settings: Settings) -> Artifacts:
+        """The broker's runtime classpath."""
+        files = pinned(self.name)
+        return Artifacts(files, cache_folder() / f"{self.name}-{fingerprint(files)}", size_mb=100)
+
+    def install(self, settings: Settings) -> None:
+        """Assemble the jars; give the empty log folder an identity."""
+        jars = self.artifacts(settings)
+        assemble(jars, lambda folder: link_files(jars, folder))
+        if not (_data(settings) / "meta.properties").exists():
+            self.configure(settings)
+            self._format(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """The broker's settings: one node, so every internal topic has one replica."""
+        folder = make_folder(server_folder(settings, self.name))
+        controller = f"{LOOPBACK}:{settings.kafka_port + 1}"
+        values = {
+            "process.roles": "broker,controller",
+            "node.id": NODE_ID,
+            "controller.quorum.voters": f"{NODE_ID}@{controller}",
+            "listeners": f"PLAINTEXT://{LOOPBACK}:{settings.kafka_port},CONTROLLER://{controller}",
+            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{settings.kafka_port}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": str(_data(settings)),
+            "auto.create.topics.enable": "false",
+            "message.max.bytes": str(MAX_MESSAGE_BYTES),
+            "replica.fetch.max.bytes": str(MAX_MESSAGE_BYTES),
+            "default.replication.factor": "1",
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "8",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "8",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            "group.initial.rebalance.delay.ms": "0",
+            # A killed broker may register again only when its old session has ended: 9 s by default.
+            "broker.session.timeout.ms": "6000",
+            # Segments of 1 GB are never deleted or compacted while open: small topics would ignore their retention.
+            "log.segment.bytes": str(256 * 1024 * 1024),
+            "num.network.threads": "2",
+            "num.io.threads": "4",
+        }
+        write_file(folder / "server.properties", java_properties(values))
+        write_file(folder / "log4j2.properties", LOGGING)
+
+    def programs(self, settings: Settings) -> tuple[Program, ...]:
+        """The broker."""
+        folder = server_folder(settings, self.name)
+        logging = folder / "log4j2.properties"
+        configuration = folder / "server.properties"
+        return (
+            Program(
+                name=self.name,
+                argv=(
+                    *java_command(HEAP_MB, f"-Dlog4j2.configurationFile={logging}"),
+                    *classpath(self.artifacts(settings).folder),
+                    "kafka.Kafka",
+                    str(configuration),
+                ),
+                cwd=folder,
+                env=program_environment(),
+                files=(configuration, logging),
+                ports=tuple(Port(settings.kafka_port + i, "LAKEHOUSE_KAFKA_PORT") for i in (0, 1)),
+                stop_seconds=30,
+            ),
+        )
+
+    def check(self, settings: Settings) -> str:
+        """Ask for the cluster's metadata."""
+        try:
+            metadata = AdminClient(_client(settings)).list_topics(timeout=3)
+        except KafkaException as error:
+            raise NotReady(f"no metadata from {settings.kafka_brokers}: {error.args[0].str()}") from None
+        if not metadata.brokers:
+            raise NotReady("no broker has registered yet")
+        return self._version() if settings.runs_kafka else f"{len(metadata.brokers)} brokers"
+
+    def _version(self) -> str:
+        return next(artifact.version for artifact in pinned(self.name) if artifact.name == "kafka-server")
+
+    def _format(self, settings: Settings) -> None:
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        done = subprocess.run(
+            [
+                *java_command(128, "-XX:TieredStopAtLevel=1"),
+                *classpath(self.artifacts(settings).folder),
+                "kafka.tools.StorageTool",
+                "format",
+                f"--cluster-id={cluster}",
+                f"--config={server_folder(settings, self.name) / 'server.properties'}",
+                "--ignore-formatted",
+            ],
+            env=program_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            reason = (done.stderr or done.stdout).strip().splitlines()
+            raise StackError(f"Kafka cannot format {_data(settings)}: {reason[-1] if reason else 'no reason given'}")
+
+
+def _data(settings: Settings) -> Path:
+    return server_folder(settings, Kafka.name) / "data"
+
+
+def _client(settings: Settings) -> dict[str, str]:
+    client = {
+        "bootstrap.servers": settings.kafka_brokers,
+        "security.protocol": settings.kafka_security_protocol,
+        "socket.timeout.ms": "3000",
+        # A refused connection is an answer here ("not yet"), not something to report on the terminal.
+        "log_level": "0",
+    }
+    if settings.kafka_security_protocol.startswith("SASL"):
+        client |= {
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": settings.kafka_username,
+            "sasl.password": settings.kafka_password.get_secret_value(),
+        }
+    return client
