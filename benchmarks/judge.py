@@ -19,7 +19,6 @@ import duckdb
 import pyarrow as pa
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
-from pyiceberg.expressions import EqualTo
 from pyiceberg.table import Table
 
 EVENT_ID = re.compile(rb'"event_id":\s*"([^"]+)"')
@@ -61,7 +60,7 @@ def judge_dead_letters(catalog: SqlCatalog, topic: str, broken: Path) -> dict[st
     payloads: list[bytes | None] = []
     try:
         table = catalog.load_table("bronze.dead_letters")
-        scan = table.scan(row_filter=EqualTo("source", topic), selected_fields=("original_payload",))
+        scan = table.scan(row_filter=f"source == '{topic}'", selected_fields=("original_payload",))
         payloads = scan.to_arrow()["original_payload"].to_pylist()
     except NoSuchTableError:
         pass

@@ -6,8 +6,11 @@ import contextlib
 import os
 import platform
 import shutil
+import signal
 import socket
+import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -60,15 +63,15 @@ class Lab:
         self.catalog, self.admin = open_catalog(self.settings), open_admin(self.settings)
 
     def topic(self, name: str) -> str:
-        """Name of a topic that is deleted at the end."""
-        self._topics.append(name)
-        return name
+        """A name of its own for a topic that is deleted at the end."""
+        self._topics.append(f"{name}-{uuid.uuid4().hex[:8]}")
+        return self._topics[-1]
 
     def table(self, name: str) -> str:
-        """Create a bronze table by the contract, empty; dropped at the end."""
-        self._tables.append(name)
-        ensure_table(self.catalog, contract_for(name))
-        return name
+        """Create a bronze table by the contract, empty, under a name of its own; dropped at the end."""
+        self._tables.append(f"{name}_{uuid.uuid4().hex[:8]}")
+        ensure_table(self.catalog, contract_for(self._tables[-1]))
+        return self._tables[-1]
 
     def drop_table(self, name: str) -> None:
         """Drop a table with its files."""
@@ -113,6 +116,7 @@ class Lab:
 @contextmanager
 def open_lab(console: Console, *, running: bool) -> Iterator[Lab]:
     """Bring up a stack of our own, or use the running one; everything made in it is gone afterwards."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # an end that still cleans up
     with contextlib.ExitStack() as after:
         folder = Path(after.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         settings = settings_module.load() if running else _start(folder / "home", after, console)
@@ -132,7 +136,11 @@ def machine() -> dict[str, Any]:
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "load_at_start": round(psutil.getloadavg()[0], 2),
-        "versions": {name: version(name) for name in PACKAGES} | {"trino_server": _pinned("trino"), "kafka": _pinned("kafka")},
+        "versions": {
+            **{name: version(name) for name in PACKAGES},
+            "trino_server": _pinned("trino"),
+            "kafka": _pinned("kafka"),
+        },
     }
 
 

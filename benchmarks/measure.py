@@ -23,7 +23,7 @@ class ChildFailed(Exception):
 
 
 def run_child(lab: Lab, arguments: Sequence[str], on_rows: Callable[[int], None] = lambda rows: None) -> Sample:
-    """Run ``python -m …`` that speaks as `child.Child`; CPU of the process and of each engine, wall time, peak memory."""
+    """Run ``python -m …`` that speaks as `child.Child`: CPU of it and of each engine, wall time, peak memory."""
     command = [sys.executable, "-m", *arguments]
     with (
         (lab.folder / "stderr").open("w+") as stderr,

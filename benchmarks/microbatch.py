@@ -1,7 +1,6 @@
 """Rows a second and a CPU second of the micro-batch worker, against four peers, in one run.
 
-    python -m benchmarks.microbatch                      # the full run: 1,000,000 events, 5 rounds
-    python -m benchmarks.microbatch --rows 50000 --rounds 1
+The full run, 1,000,000 events and 5 rounds: ``python -m benchmarks.microbatch``; a quick one: ``--rows 50000 --rounds 1``.
 """
 
 from __future__ import annotations
@@ -61,9 +60,7 @@ CONTENDERS = (
 )
 
 
-def measure_round(
-    lab: Lab, name: str, produced: Produced, limit: int | None, progress: Progress, title: str
-) -> Sample:
+def measure_round(lab: Lab, name: str, produced: Produced, limit: int | None, progress: Progress, title: str) -> Sample:
     """One contender, one empty table, one verdict."""
     total = produced.rows + produced.broken if limit is None else min(limit, produced.rows)
     table = lab.table(f"bench_{name}")
@@ -97,8 +94,8 @@ def run(rows: int, rounds: int, *, running: bool, only: list[str] | None, consol
         tenth = _produce(lab, "bench-events-tenth", rows // 10, progress)
         samples: dict[str, list[Sample]] = {contender.name: [] for contender in chosen}
         for contender in chosen:
-            limit = min(contender.limit or 20_000, 20_000, tenth.rows)
-            measure_round(lab, contender.name, tenth, limit if contender.limit else None, progress, "warm-up")
+            limit = min(contender.limit // 4, tenth.rows) if contender.limit else None
+            measure_round(lab, contender.name, tenth, limit, progress, f"warm-up, {contender.title}")
         small: list[Sample] = []
         for number in range(1, rounds + 1):
             for contender in chosen:
@@ -137,7 +134,7 @@ def judge_aims(result: Sample) -> list[Sample]:
     def ratio(peer: str, number: str) -> float | None:
         if peer not in found or OURS not in found:
             return None
-        return round(found[OURS]["median"][number] / found[peer]["median"][number], 2)
+        return round(float(found[OURS]["median"][number] / found[peer]["median"][number]), 2)
 
     aims: list[Sample] = []
 

@@ -61,7 +61,7 @@ Insert = Callable[[list[Message]], None]
 
 def to_dict(message: Message) -> dict[str, Any]:
     """One record as Python values of the table's columns."""
-    value = message.value()
+    value = message.value() or b""
     record = json.loads(value)
     moment = datetime.fromisoformat(record["event_time"]).replace(tzinfo=UTC)
     row = {name: record.get(name) for name in FIELDS}
@@ -74,7 +74,7 @@ def to_dict(message: Message) -> dict[str, Any]:
 
 def insert_through_trino(table: str) -> Insert:
     """`INSERT … VALUES` with parameters."""
-    connection = trino.dbapi.connect(
+    connection = trino.dbapi.connect(  # type: ignore[no-untyped-call]
         host=os.environ["BENCH_TRINO_HOST"],
         port=int(os.environ["BENCH_TRINO_PORT"]),
         user="benchmark",
@@ -111,7 +111,7 @@ def append_blocks(table: Table) -> Insert:
     reading = pyarrow.json.ReadOptions(use_threads=False, block_size=64 * 1024 * 1024)
 
     def append(messages: list[Message]) -> None:
-        values = [message.value() for message in messages]
+        values = [message.value() or b"" for message in messages]
         parsed = pyarrow.json.read_json(pa.BufferReader(b"\n".join(values)), reading, options)
         count = len(messages)
         columns = {name: parsed[name] for name in JSON_SCHEMA.names}
@@ -132,7 +132,10 @@ def append_blocks(table: Table) -> Insert:
 def open_table(name: str) -> Table:
     """The table in the catalog that the environment names."""
     catalog = SqlCatalog(
-        "lake", uri=os.environ["BENCH_CATALOG_URI"], warehouse=os.environ["BENCH_WAREHOUSE"], init_catalog_tables="false"
+        "lake",
+        uri=os.environ["BENCH_CATALOG_URI"],
+        warehouse=os.environ["BENCH_WAREHOUSE"],
+        init_catalog_tables="false",
     )
     return catalog.load_table(name)
 

@@ -1,7 +1,4 @@
-"""The table of `README.md`, rendered from the results.
-
-    python -m benchmarks.report
-"""
+"""The table of `README.md`, rendered from the results: ``python -m benchmarks.report``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The product's micro-batch worker in a process of its own: describe, start, drain, append. Started by the benchmarks."""
+"""The product's micro-batch worker in a process of its own: describe, start, drain, append."""
 
 from __future__ import annotations
 

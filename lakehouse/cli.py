@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -141,15 +142,17 @@ def list_dead_letters(
         console.print("No dead letters.")
         return
     by_reason = Table(
-        "source", "reason", "dead letters", title=f"{letters.num_rows:,} dead letters", title_justify="left"
+        "source", "reason", "dead letters", title=f"{letters.num_rows:,} dead letters", box=box.SIMPLE_HEAD
     )
     for row in counts:
         by_reason.add_row(row["source"], row["error_type"], f"{row['dead_letters']:,}")
     console.print(by_reason)
-    listing = Table("id", "reason", "what is wrong", "refused at (UTC)", title="The newest", title_justify="left")
+    listing = Table(
+        "id", "refused at (UTC)", "what is wrong", title="The newest", title_justify="left", box=box.SIMPLE_HEAD
+    )
     for row in newest:
         failed_at = f"{row['failed_at']:%Y-%m-%d %H:%M:%S}"
-        listing.add_row(row["dead_letter_id"], row["error_type"], _plain(row["error_message"]), failed_at)
+        listing.add_row(row["dead_letter_id"], failed_at, _plain(f"{row['error_type']}: {row['error_message']}"))
     console.print(listing)
 
 
@@ -192,17 +195,21 @@ def demo_command(
 
 
 def _print_report(report: Any) -> None:
-    columns = ("first", "position", "end", "in_flight", "bronze", "dead_letters", "skipped", "lost", "direct")
-    table = Table("source", "partition", *columns, "account", title="Audit", title_justify="left")
+    always = ("position", "bronze", "dead_letters", "in_flight")
+    columns = [
+        name
+        for name in ("first", "position", "bronze", "dead_letters", "in_flight", "skipped", "lost", "direct")
+        if name in always or any(getattr(account, name) for account in report.accounts)
+    ]
+    table = Table("source", *(name.replace("_", " ") for name in columns), "account", box=box.SIMPLE_HEAD)
     for account in report.accounts:
-        numbers = [getattr(account, name) for name in columns]
-        cells = ["–" if number is None else f"{number:,}" for number in numbers]
+        numbers = [f"{getattr(account, name):,}" for name in columns]
         state = "[green]closes[/green]" if account.closes else "[red]does not close[/red]"
-        table.add_row(account.source, "–" if account.partition is None else str(account.partition), *cells, state)
+        table.add_row(_plain(account.name), *numbers, state)
     console.print(table)
     for account in report.accounts:
         for gap in account.gaps:
-            console.print(f"[red]•[/red] {account.source}[{account.partition}]: {gap}", markup=True, soft_wrap=True)
+            console.print(f"[red]•[/red] {_plain(account.name)}: {_plain(gap)}", soft_wrap=True)
     if report.in_flight:
         console.print(f"{report.in_flight:,} records wait on their topics; the sensor lands them.")
     colour = "green" if report.verdict == "complete" else "red"

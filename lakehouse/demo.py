@@ -131,7 +131,7 @@ def _verdict(settings: Settings, console: Console, began: float) -> bool:
     )
     for account in report.accounts:
         for gap in account.gaps:
-            console.print(f"[red]•[/red] {account.source}[{account.partition}]: {gap}")
+            console.print(f"• {account.name}: {gap}", markup=False, soft_wrap=True)
     console.print(
         f"Dagster: http://{LOOPBACK}:{settings.dagster_port}   Trino: http://{settings.trino_address}:{settings.trino_port}"
         f"   took {time.monotonic() - began:.0f} s"

@@ -205,7 +205,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Overrides given in code, then the named sources in their order of precedence."""
-        return (init_settings, *(source for _, source in _sources(settings_cls)))
+        home = init_settings().get(_ALIAS_OF["home"])
+        return (init_settings, *(source for _, source in _sources(settings_cls, home)))
 
     # What the rest of the code asks: effective values, whoever runs the server.
 
@@ -294,13 +295,14 @@ def _explain(problem: Any, origins: dict[str, str]) -> str:
     return f"{field} = {value} (from {origins[field]}): {problem['msg'].removeprefix('Value error, ')}"
 
 
-def _sources(cls: type[BaseSettings]) -> list[tuple[str, PydanticBaseSettingsSource]]:
+def _sources(cls: type[BaseSettings], home: Path | None = None) -> list[tuple[str, PydanticBaseSettingsSource]]:
     named: list[tuple[str, PydanticBaseSettingsSource]] = [
         ("environment", EnvSettingsSource(cls)),
         (".env", DotEnvSettingsSource(cls, env_file=PROJECT / ".env")),
         ("lakehouse.toml", InitSettingsSource(cls, _by_alias(_read_toml(PROJECT / "lakehouse.toml")))),
     ]
-    home = next((value for _, source in named if (value := source().get(_ALIAS_OF["home"]))), DEFAULT_HOME)
+    homes = (home, *(source().get(_ALIAS_OF["home"]) for _, source in named))
+    home = next((value for value in homes if value), DEFAULT_HOME)
     generated = Path(home).expanduser() / GENERATED
     return [*named, ("generated", InitSettingsSource(cls, _by_alias(_read_toml(generated))))]
 

@@ -57,6 +57,11 @@ class Account:
     """What is wrong, in words; empty when the account closes."""
 
     @property
+    def name(self) -> str:
+        """Source and partition for people."""
+        return self.source if self.partition is None else f"{self.source}[{self.partition}]"
+
+    @property
     def closes(self) -> bool:
         """Whether every offset up to the position is accounted for, once."""
         return not self.gaps

@@ -26,7 +26,7 @@ def build_account_check(feed: Feed) -> dg.AssetChecksDefinition:
                 "bronze": sum(account.bronze for account in report.accounts),
                 "dead_letters": sum(account.dead_letters for account in report.accounts),
                 "in_flight": report.in_flight,
-                "gaps": [f"{a.source}[{a.partition}]: {gap}" for a in report.accounts for gap in a.gaps],
+                "gaps": [f"{account.name}: {gap}" for account in report.accounts for gap in account.gaps],
                 "accounts": dg.MetadataValue.json(report.as_json()["accounts"]),
             },
         )

@@ -86,7 +86,9 @@ def read_lock(text: str) -> dict[str, tuple[Artifact, ...]]:
         elif current is not None and (pinned := re.fullmatch(r"([0-9a-f]{64})\s+([\w.:\-]+)", entry)):
             current.append(_artifact(pinned[1], pinned[2].split(":"), number))
         else:
-            raise StackError(f"{LOCK.name}, line {number}: expected `[server]` or `sha256  group:name:version:packaging`")
+            raise StackError(
+                f"{LOCK.name}, line {number}: expected `[server]` or `sha256  group:name:version:packaging`"
+            )
     return {server: tuple(artifacts) for server, artifacts in sections.items()}
 
 

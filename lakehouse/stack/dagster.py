@@ -44,7 +44,6 @@ class Dagster(Server):
     needs = ("postgres",)
     domains = frozenset(Domain)
     memory_mb = 1150
-    start_seconds = 180
 
     def is_local(self, settings: Settings) -> bool:
         """Always."""

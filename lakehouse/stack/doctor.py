@@ -108,7 +108,11 @@ def _servers(settings: Settings) -> Iterator[Finding]:
         found = states[server.name]
         if not server.is_local(settings):
             advice = f"does not answer ({found.problem}): check its address in the settings"
-            yield Finding("elsewhere", found.is_healthy, f"{server.title} at {found.address} " + ("answers" if found.is_healthy else advice))
+            yield Finding(
+                "elsewhere",
+                found.is_healthy,
+                f"{server.title} at {found.address} " + ("answers" if found.is_healthy else advice),
+            )
         elif found.pids:
             yield Finding("ports", True, f"{server.title} runs at {found.address}")
         else:

@@ -104,7 +104,7 @@ def download(item: Download, expect: Callable[[int], None], received: Callable[[
             part.unlink()
             raise StackError(
                 f"{item.target.name}: wrong checksum, the file was refused and deleted (expected {item.sha256[:12]}…, "
-                f"got {digest[:12]}…). Try again; if it stays so, the repository serves another file than the pinned one"
+                f"got {digest[:12]}…). Try again; if that does not help, the repository serves another file"
             )
         part.replace(item.target)
 
@@ -114,7 +114,9 @@ def _continue(item: Download, file: BinaryIO, expect: Callable[[int], None], rec
     refused: list[str] = []
     for url in item.urls:
         have = file.seek(0, os.SEEK_END)
-        headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"} if have else {"Accept-Encoding": "identity"}
+        headers = (
+            {"Range": f"bytes={have}-", "Accept-Encoding": "identity"} if have else {"Accept-Encoding": "identity"}
+        )
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
             if response.status_code in (429, 500, 502, 503, 504):
                 raise _Interrupted(f"{url} answered {response.status_code}")

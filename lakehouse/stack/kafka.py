@@ -161,8 +161,8 @@ def _data(settings: Settings) -> Path:
     return server_folder(settings, Kafka.name) / "data"
 
 
-def _client(settings: Settings) -> dict[str, str]:
-    client = {
+def _client(settings: Settings) -> dict[str, str | int | float | bool]:
+    client: dict[str, str | int | float | bool] = {
         "bootstrap.servers": settings.kafka_brokers,
         "security.protocol": settings.kafka_security_protocol,
         "socket.timeout.ms": "3000",

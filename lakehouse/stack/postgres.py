@@ -22,7 +22,7 @@ from lakehouse.errors import StackError
 from lakehouse.naming import Domain
 from lakehouse.settings import GENERATED, LOOPBACK, Settings
 from lakehouse.stack.environment import program_environment
-from lakehouse.stack.files import PRIVATE_FOLDER, make_folder, require_space, server_folder
+from lakehouse.stack.files import PRIVATE_FOLDER, make_folder, require_space, server_folder, write_file
 from lakehouse.stack.server import NotReady, Port, Program, Server
 
 SUPERUSER = "lakehouse"
@@ -74,6 +74,7 @@ class Postgres(Server):
     def install(self, settings: Settings) -> None:
         """Make an empty cluster; as root also copy the binaries to where an ordinary account can run them."""
         _install_binaries()
+        _set_orphaned_data_aside(settings)
         if not (_data(settings) / "PG_VERSION").exists():
             _initialise(settings)
 
@@ -116,8 +117,8 @@ class Postgres(Server):
         for database in databases(settings):
             with _connect(settings, database.name, database.role, database.password) as connection:
                 cursor = connection.cursor()
-                cursor.execute("show server_version")
-                answer = str(cursor.fetchone()[0])
+                cursor.execute("select current_setting('server_version')")
+                answer = str((cursor.fetchone() or ("",))[0])
         return answer
 
     def _reconcile(self, settings: Settings, database: Database) -> None:
@@ -131,7 +132,9 @@ class Postgres(Server):
             cursor.execute(
                 sql.SQL(
                     "{} role {} with login nosuperuser nocreatedb nocreaterole connection limit {} password {}"
-                ).format(verb, role, sql.Literal(database.connections), sql.Literal(database.password.get_secret_value()))
+                ).format(
+                    verb, role, sql.Literal(database.connections), sql.Literal(database.password.get_secret_value())
+                )
             )
             cursor.execute("select 1 from pg_database where datname = %s", (database.name,))
             if not cursor.fetchone():
@@ -153,7 +156,9 @@ def _revoke(database: str) -> sql.Composed:
     return sql.SQL("revoke connect, temporary on database {} from public").format(sql.Identifier(database))
 
 
-def _connect(settings: Settings, database: str, role: str, password: SecretStr) -> closing[psycopg2.extensions.connection]:
+def _connect(
+    settings: Settings, database: str, role: str, password: SecretStr
+) -> closing[psycopg2.extensions.connection]:
     try:
         connection = psycopg2.connect(
             host=settings.db_address,
@@ -228,6 +233,18 @@ def _install_binaries() -> None:
         except OSError:
             if not target.exists():  # otherwise another stack was faster
                 raise
+
+
+def _set_orphaned_data_aside(settings: Settings) -> None:
+    """Begin anew in a new home: as root the data lie elsewhere, and outlive a home that was removed."""
+    note = make_folder(server_folder(settings, Postgres.name)) / "data-folder"
+    data = _data(settings)
+    if not note.exists():
+        if _account() and data.exists():
+            aside = data.with_name("data.orphaned")
+            shutil.rmtree(aside, ignore_errors=True)
+            data.rename(aside)
+        write_file(note, f"{data}\n")
 
 
 def _initialise(settings: Settings) -> None:

@@ -61,7 +61,9 @@ def end(process: psutil.Process, stop_signal: str, seconds: float) -> None:
     except psutil.NoSuchProcess:
         return
     except psutil.AccessDenied as error:
-        raise StackError(f"no permission to stop process {process.pid}: run the command as the user who started it") from error
+        raise StackError(
+            f"no permission to stop process {process.pid}: run the command as the user who started it"
+        ) from error
     psutil.wait_procs([process], timeout=seconds)
     for member in family:
         try:

@@ -53,7 +53,9 @@ def status(settings: Settings) -> list[ServerStatus]:
         supervisor = Supervisor(settings)
         states, strays = supervisor.programs(), supervisor.strays()
     with ThreadPoolExecutor(len(registry.SERVERS)) as pool:
-        return list(pool.map(lambda server: _status(settings, server, server.name in asked, states, strays), registry.SERVERS))
+        return list(
+            pool.map(lambda server: _status(settings, server, server.name in asked, states, strays), registry.SERVERS)
+        )
 
 
 def _status(

@@ -59,7 +59,7 @@ class Server(ABC):
     """Domains that cannot work without it."""
     memory_mb: ClassVar[int]
     """Budget: resident memory it is tuned to stay under."""
-    start_seconds: ClassVar[int] = 120
+    start_seconds: ClassVar[int] = 300
     """How long a start may take on a slow, busy machine."""
 
     @abstractmethod
@@ -92,7 +92,7 @@ class Server(ABC):
         Raises:
             NotReady: when the server does not answer yet.
         """
-        return None
+        return
 
     @abstractmethod
     def check(self, settings: Settings) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import requests
 
@@ -30,7 +29,6 @@ class Trino(Server):
     needs = ("postgres",)
     domains = frozenset({Domain.PLATFORM, Domain.PGR})
     memory_mb = 1500
-    start_seconds = 240
 
     def is_local(self, settings: Settings) -> bool:
         """Unless a host is named."""

@@ -1,0 +1,219 @@
+"""The servers themselves: one stack of its own, started, harmed, repaired and ended by the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+import pytest
+import requests
+
+from lakehouse.settings import Settings, load
+from lakehouse.stack.registry import SERVERS, by_name
+from lakehouse_tests.conftest import free_ports
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
+
+
+@dataclass
+class Home:
+    """A home with ports of its own, and the command line that works on it."""
+
+    environment: dict[str, str]
+
+    def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", "from lakehouse.cli import main; main()", *arguments],
+            env=self.environment | more,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def up(self, *arguments: str, **more: str) -> str:
+        done = self.run("up", *arguments, **more)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        return {server["name"]: server for server in json.loads(self.run("status", "--json").stdout)}
+
+    def pids(self) -> set[int]:
+        return {pid for server in self.status().values() for pid in server["pids"]}
+
+    def supervisor(self) -> psutil.Process:
+        return psutil.Process(int((self.settings.home / "run" / "supervisord.pid").read_text()))
+
+    @property
+    def settings(self) -> Settings:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            return load()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    kafka, postgres, trino, dagster = free_ports(2, 1, 1, 1)
+    environment = {
+        name: os.environ[name] for name in ("PATH", "HOME", "XDG_CACHE_HOME", "M2_REPO") if name in os.environ
+    }
+    environment |= {
+        "LAKEHOUSE_HOME": str(tmp_path_factory.mktemp("a stack") / "home"),
+        "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": "local",
+        "LAKEHOUSE_TRINO_HOST": "local",
+        "LAKEHOUSE_DB_HOST": "local",
+        "LAKEHOUSE_KAFKA_PORT": str(kafka),
+        "LAKEHOUSE_DB_PORT": str(postgres),
+        "LAKEHOUSE_TRINO_PORT": str(trino),
+        "LAKEHOUSE_DAGSTER_PORT": str(dagster),
+    }
+    home = Home(environment)
+    try:
+        home.up()
+        yield home
+    finally:
+        home.run("down")
+        shutil.rmtree(by_name("postgres").programs(home.settings)[0].cwd, ignore_errors=True)
+
+
+def families(pids: set[int]) -> list[psutil.Process]:
+    """The processes and everything they started."""
+    roots = [psutil.Process(pid) for pid in pids]
+    return [process for root in roots for process in (root, *root.children(recursive=True))]
+
+
+def eventually(is_so: Callable[[], bool], seconds: float = 180) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come to be in time"
+        time.sleep(0.5)
+
+
+def test_every_server_answers_and_listens_on_loopback_only(home: Home) -> None:
+    found = home.status()
+    assert {name: (server["state"], server["is_healthy"]) for name, server in found.items()} == {
+        server.name: ("running", True) for server in SERVERS
+    }
+    listening = {
+        connection.laddr.ip
+        for process in families(home.pids())
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
+    assert sum(server["rss_mb"] for server in found.values()) < 3500
+
+
+def test_each_role_enters_its_own_database_only(home: Home) -> None:
+    settings = home.settings
+    password = settings.db_password.get_secret_value()
+    with pytest.raises(psycopg2.OperationalError, match="permission denied"):
+        psycopg2.connect(
+            host="127.0.0.1",
+            port=settings.db_port,
+            dbname=settings.catalog_db_name,
+            user=settings.db_user,
+            password=password,
+        )
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        psycopg2.connect(
+            host="127.0.0.1", port=settings.db_port, dbname=settings.db_name, user=settings.db_user, password="guess"
+        )
+
+
+def test_no_log_and_no_command_line_shows_a_password(home: Home) -> None:
+    settings = home.settings
+    secrets = [
+        settings.postgres_password,
+        settings.db_password,
+        settings.catalog_db_password,
+        settings.dagster_db_password,
+    ]
+    texts = [path.read_text(errors="replace") for path in (settings.home / "logs").iterdir()]
+    texts += [" ".join(psutil.Process(pid).cmdline()) for pid in home.pids()]
+    assert not [1 for secret in secrets for text in texts if secret.get_secret_value() in text]
+
+
+def test_a_second_up_changes_nothing(home: Home) -> None:
+    before = home.pids()
+    assert home.up().count("was running") == len(SERVERS)
+    assert home.pids() == before
+
+
+def test_the_exports_serve_other_tools(home: Home) -> None:
+    exports = home.run("env").stdout
+    script = exports + "exec python -c 'import psycopg2; psycopg2.connect(\"\"); print(42)'"
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("42", "")
+
+
+@pytest.mark.parametrize("name", ["postgres", "kafka"])
+def test_a_killed_server_is_started_again(home: Home, name: str) -> None:
+    (killed,) = home.status()[name]["pids"]
+    os.kill(killed, signal.SIGKILL)
+
+    def is_back() -> bool:
+        now = home.status()[name]
+        return bool(now["is_healthy"]) and now["pids"] != [killed]
+
+    eventually(is_back)
+
+
+def test_up_repairs_after_the_supervisor_was_killed(home: Home) -> None:
+    before = home.pids()
+    home.supervisor().kill()
+    assert {server["state"] for server in home.status().values()} == {"unsupervised"}
+    assert home.run("status").returncode == 1
+    assert "interrupted supervisor" in home.up()
+    assert home.run("status").returncode == 0
+    assert not home.pids() & before
+    assert not [pid for pid in before if psutil.pid_exists(pid)]
+
+
+def test_another_port_takes_effect_and_a_taken_one_is_explained(home: Home) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        refused = home.run("up", LAKEHOUSE_TRINO_PORT=port)
+        assert refused.returncode == 1
+        assert f"port {port} for Trino is taken" in " ".join(refused.stderr.split())
+        assert "LAKEHOUSE_TRINO_PORT" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    home.environment["LAKEHOUSE_TRINO_PORT"] = str(free_ports(1)[0])
+    before = home.status()["kafka"]["pids"]
+    home.up()
+    address = f"http://127.0.0.1:{home.environment['LAKEHOUSE_TRINO_PORT']}/v1/info"
+    assert requests.get(address, timeout=10).json()["starting"] is False
+    assert home.status()["kafka"]["pids"] == before
+
+
+def test_down_leaves_nothing_that_it_started_and_everything_else(home: Home) -> None:
+    ours = {process.pid for process in families({home.supervisor().pid})}
+    assert home.run("down", "kafka").returncode == 0
+    assert home.status()["kafka"]["state"] == "stopped"
+    assert home.run("status").returncode == 0
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        assert home.run("down").returncode == 0
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+    eventually(lambda: not [pid for pid in ours if psutil.pid_exists(pid)], seconds=10)
+    assert {server["state"] for server in home.status().values()} == {"stopped"}
+    assert "nothing was running" in home.run("down").stderr
+    assert (Path(home.environment["LAKEHOUSE_HOME"]) / "secrets.toml").exists()

@@ -1,0 +1,37 @@
+"""Who starts before whom."""
+
+import pytest
+
+from lakehouse.errors import StackError
+from lakehouse.naming import Domain
+from lakehouse.stack import registry
+from lakehouse.stack.server import Server
+
+
+def names(servers: list[Server]) -> list[str]:
+    return [server.name for server in servers]
+
+
+def test_a_server_brings_what_it_needs_and_starts_after_it() -> None:
+    assert names(registry.with_needs([registry.by_name("trino")])) == ["postgres", "trino"]
+    everything = names(registry.with_needs(registry.SERVERS))
+    assert everything.index("postgres") < min(everything.index("trino"), everything.index("dagster"))
+
+
+def test_stopping_a_server_stops_what_needs_it() -> None:
+    assert set(names(registry.with_dependents([registry.by_name("postgres")]))) == {"postgres", "trino", "dagster"}
+    assert names(registry.with_dependents([registry.by_name("kafka")])) == ["kafka"]
+
+
+def test_a_domain_starts_only_what_it_needs() -> None:
+    assert "kafka" not in names(registry.for_domains([Domain.PLATFORM]))
+    assert set(names(registry.for_domains([Domain.PGR]))) == {"postgres", "kafka", "trino", "dagster"}
+
+
+def test_the_memory_of_this_stack_fits_its_budget() -> None:
+    assert sum(server.memory_mb for server in registry.SERVERS) <= 3500
+
+
+def test_an_unknown_server_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(StackError, match="choose from postgres, kafka, trino, dagster"):
+        registry.by_name("mysql")

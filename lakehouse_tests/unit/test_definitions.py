@@ -1,0 +1,69 @@
+"""The code location: what it holds, and what importing it costs."""
+
+import json
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from lakehouse.domains.feeds import FEEDS
+
+TABLES = {
+    "kafka/pgr_events",
+    "bronze/service_events_raw",
+    "silver/pgr_events",
+    "gold/pgr_case_lifecycle",
+    "gold/pgr_funnel_daily",
+}
+
+
+@pytest.fixture(scope="module")
+def repository() -> dg.RepositoryDefinition:
+    from lakehouse.definitions import defs
+
+    return defs.get_repository_def()
+
+
+def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefinition) -> None:
+    graph = repository.asset_graph
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == TABLES
+    upstream, waiting = set(), {dg.AssetKey(["gold", "pgr_funnel_daily"])}
+    while waiting:
+        key = waiting.pop()
+        upstream.add(key.to_user_string())
+        waiting |= graph.get(key).parent_keys
+    assert upstream == TABLES
+
+
+def test_every_table_has_group_owner_layer_kinds_and_description(repository: dg.RepositoryDefinition) -> None:
+    for key in repository.asset_graph.get_all_asset_keys():
+        node = repository.asset_graph.get(key)
+        assert node.group_name == "pgr"
+        assert node.owners
+        assert {"layer", "domain"} <= set(node.tags)
+        assert node.kinds
+        assert node.description
+
+
+def test_the_invariant_is_a_check_on_every_feed(repository: dg.RepositoryDefinition) -> None:
+    checked = {key.asset_key for key in repository.asset_graph.asset_check_keys if key.name == "every_offset_is_accounted_for"}
+    assert checked == {dg.AssetKey(feed.contract.table.key) for feed in FEEDS}
+
+
+def test_many_days_of_marts_are_processed_in_one_run(repository: dg.RepositoryDefinition) -> None:
+    for key in ("pgr_events", "pgr_case_lifecycle", "pgr_funnel_daily"):
+        node = next(n for n in repository.asset_graph.asset_nodes if n.key.path[-1] == key and n.key.path[0] != "kafka")
+        assert node.backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_drains_and_scheduled_jobs_are_told_apart(repository: dg.RepositoryDefinition) -> None:
+    assert repository.get_job("pgr_micro_batch").tags["lakehouse/kind"] == "drain"
+    assert repository.get_job("pgr_daily").tags["lakehouse/kind"] == "batch"
+
+
+def test_importing_the_code_location_loads_no_heavy_engine() -> None:
+    heavy = ("pandas", "pyspark", "pyiceberg", "duckdb", "pyarrow", "dbt.cli", "trino", "confluent_kafka")
+    script = f"import lakehouse.definitions, sys, json; print(json.dumps([m for m in {heavy!r} if m in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == []

@@ -1,0 +1,51 @@
+"""What holds for the project as a whole."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lakehouse.adapters.dbt.project import DBT_PROJECT, ensure_manifest
+from lakehouse.generate import generated_files
+from lakehouse.settings import PROJECT
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(["ruff", "check", "."], id="ruff"),
+        pytest.param(["ruff", "format", "--check", "."], id="format"),
+        pytest.param(["mypy"], id="mypy"),
+        pytest.param(["lint-imports", "--no-cache"], id="imports"),
+        pytest.param(["sqlfluff", "lint", "--disable-progress-bar", "dbt_project/models"], id="sqlfluff"),
+    ],
+)
+def test_quality_gate(command: list[str]) -> None:
+    done = subprocess.run([str(BIN / command[0]), *command[1:]], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+def test_generated_files_are_what_the_contracts_say() -> None:
+    for path, text in generated_files().items():
+        assert path.read_text() == text, f"{path.name} is stale: run `python -m lakehouse.generate`"
+
+
+def test_dbt_parses_the_project_without_a_server() -> None:
+    assert ensure_manifest().is_relative_to(DBT_PROJECT)
+
+
+def test_lock_files_hold_no_address() -> None:
+    for path in PROJECT.rglob("*.lock"):
+        if ".venv" not in path.parts:
+            assert not re.search(r"https?://|--index-url", path.read_text()), path.name
+
+
+def test_every_locked_package_has_a_hash() -> None:
+    lock = (PROJECT / "requirements.lock").read_text()
+    packages = [line for line in lock.splitlines() if re.match(r"^[a-z0-9][^ ]*==", line)]
+    assert packages
+    assert all(line.endswith("\\") for line in packages)
