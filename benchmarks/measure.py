@@ -22,11 +22,13 @@ class ChildFailed(Exception):
     """A measured process ended early; its last words."""
 
 
-def run_child(lab: Lab, arguments: Sequence[str], on_rows: Callable[[int], None] = lambda rows: None) -> Sample:
+def run_child(
+    lab: Lab, arguments: Sequence[str], on_rows: Callable[[int], None] = lambda rows: None, *, tag: str = "child"
+) -> Sample:
     """Run ``python -m …`` that speaks as `child.Child`: CPU of it and of each engine, wall time, peak memory."""
     command = [sys.executable, "-m", *arguments]
     with (
-        (lab.folder / "stderr").open("w+") as stderr,
+        (lab.folder / f"{tag}.stderr").open("w+") as stderr,
         subprocess.Popen(  # noqa: S603
             command, cwd=PROJECT, env=lab.environment(), stdin=-1, stdout=-1, stderr=stderr, text=True
         ) as process,

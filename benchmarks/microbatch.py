@@ -1,6 +1,7 @@
 """Rows a second and a CPU second of the micro-batch worker, against four peers, in one run.
 
-The full run, 1,000,000 events and 5 rounds: ``python -m benchmarks.microbatch``; a quick one: ``--rows 50000 --rounds 1``.
+``python -m benchmarks.microbatch`` is the full run, 1,000,000 events and 5 rounds; ``--rows 50000 --rounds 1`` a quick
+one.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ local stack.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from functools import cached_property
 from pathlib import Path
@@ -274,7 +275,7 @@ def origin_of_settings() -> dict[str, str]:
     for label, source in reversed(_sources(Settings)):
         for name in source():
             if field := _FIELD_OF.get(name):
-                origins[field] = f"environment {name}" if label == "environment" else label
+                origins[field] = f"environment {_variable_of(field)}" if label == "environment" else label
     return origins
 
 
@@ -326,6 +327,12 @@ def _by_alias(values: dict[str, Any]) -> dict[str, Any]:
 def _aliases(field: str) -> list[str]:
     alias = Settings.model_fields[field].validation_alias
     return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else []
+
+
+def _variable_of(field: str) -> str:
+    """The environment variable that gives a field its value: the first of its names that is set."""
+    is_set = {name.upper() for name, value in os.environ.items() if value}
+    return next(alias for alias in _aliases(field) if alias in is_set)
 
 
 _ALIAS_OF = {field: _aliases(field)[0] for field in Settings.model_fields}

@@ -31,7 +31,7 @@ REAL_DATA = "LAKEHOUSE_REAL_DATA"
 LOOPBACK = "127.0.0.1"
 SERVERS = ("postgres", "kafka", "trino")
 PORTS = range(20_000, 32_000)
-"""Below the range from which systems take ports for outgoing connections: a server that was killed finds its own free."""
+"""Below the range of ports for outgoing connections, so that a server that was killed finds its own free again."""
 
 Message = tuple[bytes | None, bytes | None, str | None]
 """Key, value, and why it must be refused (None for a good one)."""
@@ -74,7 +74,9 @@ class Stack:
         """Ask Trino through its plain client."""
         from trino.dbapi import connect
 
-        connection = connect(host=LOOPBACK, port=self.settings.trino_port, user="tests", catalog="iceberg", timezone="UTC")
+        connection = connect(  # type: ignore[no-untyped-call]
+            host=LOOPBACK, port=self.settings.trino_port, user="tests", catalog="iceberg", timezone="UTC"
+        )
         try:
             cursor = connection.cursor()
             cursor.execute(statement, list(parameters) or None)
@@ -122,7 +124,8 @@ class Feed:
     def rows(self) -> list[tuple[int, int, str]]:
         """Partition, offset and raw payload of the rows in bronze."""
         statement = (
-            "select kafka_partition, kafka_offset, raw_payload from iceberg.bronze.service_events_raw where kafka_topic = ?"
+            "select kafka_partition, kafka_offset, raw_payload"
+            " from iceberg.bronze.service_events_raw where kafka_topic = ?"
         )
         return [(p, o, payload) for p, o, payload in self.stack.sql(statement, self.topic)]
 
@@ -215,7 +218,7 @@ def _point_away_from_the_user(patch: pytest.MonkeyPatch, home: Path) -> None:
 
 
 def free_ports(*widths: int) -> list[int]:
-    """First ports of blocks of neighbouring free ports; all are held until the last is found, so none is given twice."""
+    """First ports of blocks of neighbouring free ports; all are held until the last is found: none is given twice."""
     with ExitStack() as held:
         return [_free_block(held, width) for width in widths]
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from functools import cache
 from typing import Any
 
 Event = Mapping[str, Any]
@@ -25,8 +26,19 @@ Coordinate = tuple[int, int]
 """Partition and offset."""
 
 CONTENT = (
-    "tenant_id service entity_type entity_id event_type status actor_type actor_id channel ward_id locality_id"
-).split()
+    "tenant_id",
+    "service",
+    "entity_type",
+    "entity_id",
+    "event_type",
+    "status",
+    "actor_type",
+    "actor_id",
+    "channel",
+    "ward_id",
+    "locality_id",
+)
+DIMENSIONS = ("complaint_type", "priority", "sla_hours", "ward_id", "locality_id", "channel")
 
 
 # Messages ------------------------------------------------------------------------------------------------------------
@@ -74,7 +86,9 @@ def discrepancies(
     return [*_differences("bronze", good, held_rows), *_differences("dead letters", bad, held_letters)]
 
 
-def _differences(where: str, wanted: Mapping[Coordinate, object], held: Sequence[tuple[Coordinate, object]]) -> list[str]:
+def _differences(
+    where: str, wanted: Mapping[Coordinate, object], held: Sequence[tuple[Coordinate, object]]
+) -> list[str]:
     counts = Counter(coordinate for coordinate, _ in held)
     found = [f"{where}: {c} is there {n} times" for c, n in counts.items() if n > 1]
     found += [f"{where}: {c} is missing" for c in wanted if c not in counts]
@@ -85,12 +99,11 @@ def _differences(where: str, wanted: Mapping[Coordinate, object], held: Sequence
 
 def first_of_duplicates(sent: Iterable[Sent]) -> list[Event]:
     """Good events, each once: of those with the same id, the one that came first in Kafka."""
-    order = sorted(
-        (message for message in sent if message.error_type is None), key=lambda m: (m.timestamp_ms, m.partition, m.offset)
-    )
+    good = (message for message in sent if message.error_type is None)
+    order = sorted(good, key=lambda message: (message.timestamp_ms, message.partition, message.offset))
     first: dict[object, Event] = {}
-    for message in order:
-        first.setdefault(identity(message.event), message.event)
+    for event in (message.event for message in order):
+        first.setdefault(identity(event), event)
     return list(first.values())
 
 
@@ -118,14 +131,24 @@ WAY = ("submitted", "assigned", "resolved", "rejected", "closed", "cancelled", "
 
 def moment(event: Event) -> datetime:
     """Time of the event in UTC; a time without a zone is UTC."""
-    found = datetime.fromisoformat(event["event_time"])
+    return _read_time(event["event_time"])
+
+
+@cache
+def _read_time(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-def attributes(event: Event) -> dict[str, Any]:
+def attributes(event: Event) -> Mapping[str, Any]:
     given = event.get("attributes_json") or {}
-    found = json.loads(given) if isinstance(given, str) else given
+    found = _read_object(given) if isinstance(given, str) else given
     return found if isinstance(found, dict) else {}
+
+
+@cache
+def _read_object(text: str) -> Any:
+    return json.loads(text)
 
 
 def _words(value: object) -> str | None:
@@ -195,8 +218,9 @@ def _life(case: Case, events: list[Event]) -> Row:
     assigned = min(reached["assigned"], default=None)
     resolved, closed = max(reached["resolved"], default=None), max(reached["closed"], default=None)
     status = _current_status(events)
-    told = {name: _told(events, name) for name in ("complaint_type", "priority", "sla_hours", "ward_id", "locality_id", "channel")}
-    due = submitted + timedelta(seconds=int(told["sla_hours"] * 3600)) if submitted and told["sla_hours"] is not None else None
+    told = {name: _told(events, name) for name in DIMENSIONS}
+    has_due = submitted is not None and told["sla_hours"] is not None
+    due = submitted + timedelta(seconds=int(told["sla_hours"] * 3600)) if submitted and has_due else None
     finished, last = (ended[0] if ended else None), moment(events[-1])
     is_breached, breach = _service_level(due, finished, last)
     conflicts = list(_conflicts(events, reached))
@@ -276,9 +300,9 @@ def _conflicts(events: list[Event], reached: Mapping[str, list[datetime]]) -> It
     if not reached["submitted"]:
         yield "no_submission"
     else:
-        for name in ("assigned", "resolved", "rejected", "closed"):
-            if reached[name] and min(reached[name]) < min(reached["submitted"]):
-                yield f"{name}_before_submitted"
+        for early in ("assigned", "resolved", "rejected", "closed"):
+            if reached[early] and min(reached[early]) < min(reached["submitted"]):
+                yield f"{early}_before_submitted"
     way = [name for event in events if (name := stage(event))]
     if any(way[i] == "closed" and way[i + 1] in ("assigned", "resolved", "rejected") for i in range(len(way) - 1)):
         yield "changed_after_closed"
@@ -296,21 +320,23 @@ def funnel(events: Sequence[Event]) -> dict[Group, Row]:
     groups: dict[Group, Row] = defaultdict(
         lambda: {"events": 0} | {f"cases_{n}": 0 for n in COUNTED} | {f"cohort_{n}": 0 for n in COHORT}
     )
-    distinct: set[tuple[Group, str, str]] = set()
+    distinct: set[tuple[Group, str | None, str]] = set()
     for event in events:
         case = cases[event["tenant_id"], event["entity_id"]]
         ward = event.get("ward_id") or case["ward_id"] or "UNKNOWN"
         channel = event.get("channel") or case["channel"] or "UNKNOWN"
         group = (moment(event).date(), event["tenant_id"], ward, channel)
         groups[group]["events"] += 1
-        if (name := stage(event)) in COUNTED:
-            distinct.add((group, str(name), event["entity_id"]))
-    for group, name, _ in distinct:
-        groups[group][f"cases_{name}"] += 1
+        reached = stage(event)
+        if reached in COUNTED:
+            distinct.add((group, reached, event["entity_id"]))
+    for group, counted, _ in distinct:
+        groups[group][f"cases_{counted}"] += 1
     for case in cases.values():
         if case["submitted_at"]:
-            group = (case["submitted_at"].date(), case["tenant_id"], case["ward_id"] or "UNKNOWN", case["channel"] or "UNKNOWN")
-            reached = {
+            ward, channel = case["ward_id"] or "UNKNOWN", case["channel"] or "UNKNOWN"
+            group = (case["submitted_at"].date(), case["tenant_id"], ward, channel)
+            came_to = {
                 "cases": True,
                 "assigned": case["first_assigned_at"] is not None,
                 "resolved": case["last_resolved_at"] is not None,
@@ -320,7 +346,7 @@ def funnel(events: Sequence[Event]) -> dict[Group, Row]:
                 "met_sla": case["is_sla_breached"] is False,
                 "breached_sla": case["is_sla_breached"] is True,
             }
-            for name, is_reached in reached.items():
-                groups[group][f"cohort_{name}"] += is_reached
+            for name, is_so in came_to.items():
+                groups[group][f"cohort_{name}"] += is_so
     names = ("event_date", "tenant_id", "ward_id", "channel")
     return {group: dict(zip(names, group, strict=True)) | counts for group, counts in groups.items()}

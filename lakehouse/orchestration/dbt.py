@@ -41,14 +41,25 @@ class Translator(DagsterDbtTranslator):
         return {"layer": layer, "domain": str(self._domain), "dagster/kind/iceberg": ""}
 
 
-class _CheckOfAllPartitions(dg.AssetCheckResult):
-    """A check's result in a run without a partition.
+def _without_partition(context: dg.AssetExecutionContext, event: Any) -> Any:
+    """An event of a run without a partition, as one that does not ask for it.
 
-    Dagster would look for the materialisation that was checked by the partition of the run, which has none.
+    Dagster looks up inputs of partitioned assets by the partition of the run, and fails where there is none. The
+    outputs are optional, so the events can be reported as what they stand for.
     """
-
-    def _get_target_materialization_data(self, step_context: Any, check_key: dg.AssetCheckKey) -> None:
-        return None
+    if isinstance(event, dg.Output):
+        key = context.asset_key_for_output(event.output_name)
+        return dg.AssetMaterialization(asset_key=key, metadata=event.metadata)
+    if isinstance(event, dg.AssetCheckResult):
+        return dg.AssetCheckEvaluation(
+            asset_key=event.asset_key,
+            check_name=event.check_name,
+            passed=event.passed,
+            metadata=event.metadata,
+            severity=event.severity,
+            description=event.description,
+        )
+    return event
 
 
 def build_dbt_assets(domain: Domain, partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
@@ -80,7 +91,6 @@ def build_dbt_assets(domain: Domain, partitions: dg.PartitionsDefinition[str]) -
             variables |= {"start_date": days.start, "end_date": days.end}
         arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(variables)]
         for event in dbt.cli().cli(arguments, context=context).stream().fetch_row_counts():
-            is_check = isinstance(event, dg.AssetCheckResult)
-            yield _CheckOfAllPartitions(**event._asdict()) if is_check and not is_partitioned else event
+            yield event if is_partitioned else _without_partition(context, event)
 
     return models

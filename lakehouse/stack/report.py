@@ -30,7 +30,7 @@ class ServerStatus:
     """Whether `up` was asked for it (or it runs elsewhere and the settings name it)."""
     is_healthy: bool
     problem: str
-    """Why it is not healthy; empty otherwise."""
+    """What is wrong; empty otherwise."""
     address: str
     version: str
     pids: tuple[int, ...]
@@ -40,8 +40,8 @@ class ServerStatus:
 
     @property
     def is_as_it_should(self) -> bool:
-        """Whether nothing is wrong: it answers, or nobody asked for it."""
-        return self.is_healthy or not self.is_wanted
+        """Whether nothing is wrong: it answers and would be restarted, or nobody asked for it."""
+        return (self.is_healthy and self.state != "unsupervised") or not self.is_wanted
 
 
 def status(settings: Settings) -> list[ServerStatus]:
@@ -73,7 +73,8 @@ def _status(
     version, problem = "", "" if state == "stopped" and not is_wanted else state
     if state not in ("stopped", "failed"):
         try:
-            version, problem = server.check(settings), ""
+            version = server.check(settings)
+            problem = "answers, but nothing would restart it: its supervisor is gone" if state == "unsupervised" else ""
         except (NotReady, StackError) as reason:
             problem = str(reason)
     started = [states[name]["start"] for name in names if name in states and states[name]["pid"]]

@@ -17,7 +17,9 @@ from typing import Any
 Record = dict[str, Any]
 
 NEW_YORK_IN_SUMMER = timezone(-timedelta(hours=4))
-CHANNELS = {"ONLINE": "WEB", "MOBILE": "MOBILE", "PHONE": "PHONE", "ivr": "IVR", "web": "WEB", "mobile": "MOBILE", "whatsapp": "WHATSAPP"}
+CHANNELS = {"ONLINE": "WEB", "MOBILE": "MOBILE", "PHONE": "PHONE"} | {
+    name.lower(): name for name in ("WEB", "MOBILE", "IVR", "WHATSAPP")
+}
 ACTIONS = {
     "APPLY": "CaseSubmitted",
     "ASSIGN": "CaseAssigned",
@@ -122,7 +124,11 @@ def digit(path: Path) -> Iterator[Record]:
             "locality_id": service["address"]["locality"]["code"],
             "channel": CHANNELS[service["source"]],
         }
-        said = {"complaint_type": service["serviceCode"], "sla_hours": data["slaHours"], "department": data["department"]}
+        said = {
+            "complaint_type": service["serviceCode"],
+            "sla_hours": data["slaHours"],
+            "department": data["department"],
+        }
         for entry in data["history"]:
             times = entry.get("auditDetails") or service["auditDetails"]
             yield case | {
@@ -149,11 +155,11 @@ def digit(path: Path) -> Iterator[Record]:
 
 
 def later(events: list[Record], every: int = 40) -> Iterator[Record]:
-    """What may still come for some of the cases: reopenings, ends before the beginning, news of the status.
+    """What may still come for some of New York's cases: reopenings, ends before the beginning, news of the status.
 
     Said of real cases, but made up: the files hold a case's beginning and end only.
     """
-    for number, event in enumerate(events):
+    for number, event in enumerate(event for event in events if event["service"] == "NYC311"):
         case = {name: event[name] for name in ("tenant_id", "service", "entity_type", "entity_id")}
         base = f"later-{event['entity_id']}-{event['event_type']}"
         moment = datetime.fromisoformat(event["event_time"])

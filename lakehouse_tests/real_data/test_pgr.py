@@ -135,7 +135,7 @@ def test_the_audit_is_complete_and_counts_what_was_sent(delivery: Delivery) -> N
 
 
 def test_a_complaint_known_by_name_has_its_known_life(delivery: Delivery) -> None:
-    """By hand from the file: submitted 2024-10-03 04:59:21.688, resolved at 09:14:28.167 the same day, 336 h promised."""
+    """By hand from the file: submitted 2024-10-03 04:59:21.688, resolved 09:14:28.167 that day, 336 h promised."""
     (case,) = [r for r in rows(delivery, "gold.pgr_case_lifecycle") if r["entity_id"] == "PB-PGR-2024-09-03-000206"]
     assert case["current_status"] == "RESOLVED"
     assert case["time_to_resolve_seconds"] == 15_306

@@ -47,7 +47,9 @@ def test_every_table_has_group_owner_layer_kinds_and_description(repository: dg.
 
 
 def test_the_invariant_is_a_check_on_every_feed(repository: dg.RepositoryDefinition) -> None:
-    checked = {key.asset_key for key in repository.asset_graph.asset_check_keys if key.name == "every_offset_is_accounted_for"}
+    checked = {
+        key.asset_key for key in repository.asset_graph.asset_check_keys if key.name == "every_offset_is_accounted_for"
+    }
     assert checked == {dg.AssetKey(feed.contract.table.key) for feed in FEEDS}
 
 
