@@ -85,11 +85,14 @@ class Validator:
         self._duckdb.register("batch", pa.table({"row": pa.arange(0, len(payloads)), "payload": payloads}))
         checked = self._duckdb.sql(self._sql).to_arrow_table()
         self._duckdb.unregister("batch")
-        accepted = checked.select(self._accepted.names)
+        accepted = checked.select(["row", *(column.name for column in self.contract.fields)])
         refusals = dict(self._refusals(checked))
         if refusals:
             is_refused = pc.is_in(checked["row"], pa.array(list(refusals), pa.int64()))
             accepted = accepted.filter(pc.invert(is_refused))
+            payloads = payloads.take(accepted["row"])
+        if self.contract.raw_payload:
+            accepted = accepted.append_column(self.contract.raw_payload, payloads.cast(pa.string()))
         refused = pa.table(
             [list(refusals), [kind for kind, _ in refusals.values()], [text for _, text in refusals.values()]],
             schema=REFUSAL,
@@ -134,7 +137,6 @@ def _statement(contract: Contract, checks: list[_Check]) -> str:
     )
     typed = ", ".join(f"{_typed(column)} as {column.name}" for column in fields)
     output = ", ".join(f"coalesce({c.name}, {c.derived}) as {c.name}" if c.derived else c.name for c in fields)
-    payload = f", text as {contract.raw_payload}" if contract.raw_payload else ""
     error = " ".join(f"when {check.condition} then {i}" for i, check in enumerate(checks))
     return f"""
         with decoded as (select row, payload, try(decode(payload)) as text from batch),
@@ -149,7 +151,7 @@ def _statement(contract: Contract, checks: list[_Check]) -> str:
         extracted as (select *, {extracted} from objects),
         typed as (select *, {typed} from extracted),
         judged as (select *, case {error} end as error from typed)
-        select row, {output}{payload}, error,
+        select row, {output}, error,
             case when error is not null then texts end as texts,
             case when error is not null then types end as types,
             case when error is null and is_suspicious then text end as suspicious_text

@@ -177,9 +177,9 @@ def _stop_all(settings: Settings, supervisor: Supervisor, servers: list[Server],
 
     def stop(server: Server) -> list[str]:
         names = [program.name for program in server.programs(settings) if program.name in running]
-        for name in reversed(names):
-            supervisor.stop(name)
         if names:
+            with ThreadPoolExecutor(len(names)) as pool:
+                list(pool.map(supervisor.stop, names))
             console.print(f"{server.title} stopped")
         return names
 

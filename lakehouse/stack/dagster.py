@@ -83,6 +83,8 @@ class Dagster(Server):
                 env=environment,
                 files=(PROJECT / "dagster.yaml", workspace),
                 ports=ports,
+                # Runs are children of the code server; asked to stop, they are recorded as interrupted.
+                stops_with_children=True,
                 stop_seconds=20,
             )
 

@@ -44,6 +44,8 @@ class Program:
     ports: tuple[Port, ...] = ()
     """What it listens on; must be free before it starts."""
     stop_signal: str = "TERM"
+    stops_with_children: bool = False
+    """Whether the signal goes to what it has started, too: otherwise it tells them itself."""
     stop_seconds: int = 15
     """How long it may take to stop by itself before it is killed."""
 

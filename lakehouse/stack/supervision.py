@@ -187,8 +187,7 @@ class Supervisor:
             f"[program:{program.name}]\ncommand={_literal(command)}\n"
             f"autostart=false\nautorestart=true\nstartsecs=2\nstartretries={RETRIES}\n"
             f"stopsignal={program.stop_signal}\nstopwaitsecs={program.stop_seconds}\n"
-            # Servers pass the stop signal on to their children themselves; only a kill must reach all of them.
-            "killasgroup=true\nredirect_stderr=true\n"
+            f"stopasgroup={str(program.stops_with_children).lower()}\nkillasgroup=true\nredirect_stderr=true\n"
             f"stdout_logfile={_literal(log_file(self._settings, program.name))}\n"
             f"stdout_logfile_maxbytes={LOG_BYTES}\nstdout_logfile_backups={LOG_BACKUPS}\n"
         )

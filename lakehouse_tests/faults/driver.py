@@ -1,5 +1,7 @@
 """A process that drains the topic of the settings with the product's own loop, to be run twice at once, or killed.
 
+It does what a run of the job does, without Dagster, whose start would take longer than the work.
+
     python -m lakehouse_tests.faults.driver [--die-at STEP --batch NUMBER]
 
 Says ``commit`` on a line of its own after every batch. With ``--die-at`` it kills itself, as a power cut would, when
@@ -14,8 +16,9 @@ import signal
 import sys
 
 from lakehouse.adapters.iceberg.catalog import connect
-from lakehouse.adapters.kafka.resource import KafkaResource
-from lakehouse.domains.pgr.bronze import FEED
+from lakehouse.adapters.kafka.client import describe_topic, open_admin, open_consumer
+from lakehouse.adapters.kafka.drain import Limits, drain
+from lakehouse.domains.pgr.contract import SERVICE_EVENT
 from lakehouse.ledger.writer import LedgeredWriter
 from lakehouse.settings import load
 
@@ -32,11 +35,13 @@ def main() -> None:
         if step == arguments.die_at and commits + 1 == arguments.batch:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    kafka, topic = KafkaResource(), FEED.topic_name
-    state = kafka.topic(topic)
+    settings = load()
+    topic = settings.kafka_topic
+    state = describe_topic(open_admin(settings), topic)
     assert state is not None
-    writer = LedgeredWriter(connect(load()), FEED.contract, topic, run_id=f"driver-{os.getpid()}", on_step=on_step)
-    for batch in kafka.drain(topic, state.topic_id, writer.start(state)):
+    writer = LedgeredWriter(connect(settings), SERVICE_EVENT, topic, run_id=f"driver-{os.getpid()}", on_step=on_step)
+    limits = Limits(settings.batch_size, settings.flush_interval_sec, settings.drain_idle_sec, settings.drain_max_sec)
+    for batch in drain(open_consumer(settings), topic, state.topic_id, writer.start(state), limits):
         writer.append(batch)
         commits += 1
         sys.stdout.write("commit\n")
