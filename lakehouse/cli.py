@@ -120,6 +120,24 @@ def audit_command(
     raise typer.Exit(0 if report.verdict == "complete" else 1)
 
 
+@app.command("acknowledge-lost")
+def acknowledge_lost_command(
+    topic: Annotated[str, typer.Argument(help="Name of the topic.")],
+    why: Annotated[str, typer.Option(help="Kept in the ledger, with your name and the time.")],
+) -> None:
+    """Let reading go on past records that Kafka deleted before they were read.
+
+    They are counted as lost, for good. Nothing else moves the ledger over a gap.
+    """
+    from lakehouse.audit import acknowledge_losses
+
+    losses = acknowledge_losses(settings_module.load(), topic, why=why)
+    for loss in losses:
+        console.print(_plain(f"{topic}[{loss.partition}]: offsets {loss.start} to {loss.end - 1} are counted as lost"))
+    if not losses:
+        console.print("Nothing is lost.")
+
+
 @dead_letters_app.command("list")
 def list_dead_letters(
     source: Annotated[str | None, typer.Option(help="Only of this topic.")] = None,

@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     )
 
     batch_size: int = Field(
-        10_000, validation_alias=_names("batch_size", "BATCH_SIZE"), description="Rows a bronze commit at most.", ge=1
+        50_000, validation_alias=_names("batch_size", "BATCH_SIZE"), description="Rows a bronze commit at most.", ge=1
     )
     flush_interval_sec: float = Field(
         5.0,

@@ -203,7 +203,7 @@ def _unaccounted(key: Key, entry: Entry, rows: Census, letters: Census, probe: P
             f"{length(absent)} offsets are nowhere, {allowed} of them explained as skipped or lost: "
             + ", ".join(f"{a}..{b - 1}" for a, b in absent[:SHOWN])
         )
-    elif absent and probe is not None and not entry.lost:
+    elif absent and probe is not None:
         # The ledger says that no record is there. The brokers know.
         held = [offset for interval in absent for offset in probe(*key, interval)]
         if held:

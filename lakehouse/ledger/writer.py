@@ -87,7 +87,10 @@ class LedgeredWriter:
         self._table.refresh()
         entries = self.entries()
         if problems := gaps(self._topic, entries, state):
-            raise LedgerGapError("; ".join(problems) + ". Nothing was read. `lakehouse audit` shows the account.")
+            raise LedgerGapError(
+                "; ".join(problems) + ". Nothing was read. `lakehouse audit` shows "
+                "the account; where records are gone for good, `lakehouse acknowledge-lost` lets reading go on."
+            )
         return {
             p: entries[p].position if p in entries else first_offset(entries, s.low)
             for p, s in state.partitions.items()

@@ -93,6 +93,11 @@ def download(item: Download, expect: Callable[[int], None], received: Callable[[
                 _continue(item, file, expect if attempt == 1 else _ignore, received)
                 break
             except (requests.ConnectionError, requests.Timeout, _Interrupted) as error:
+                if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                    raise StackError(
+                        f"{item.target.name}: the server's certificate is not trusted. Behind a proxy that inspects "
+                        "traffic, set REQUESTS_CA_BUNDLE to the file with its certificate"
+                    ) from error
                 if attempt == ATTEMPTS:
                     raise StackError(
                         f"{item.target.name}: download failed {ATTEMPTS} times, last with: {error}. What has arrived "

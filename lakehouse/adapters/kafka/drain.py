@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -47,12 +48,15 @@ def drain(
     while True:
         messages, ends, trouble = _collect(consumer, limits, trouble)
         now = time.monotonic()
-        for message in messages:
-            ends[_partition(message)] = max(ends.get(_partition(message), 0), _offset(message) + 1)
+        records = _to_arrow(messages)
+        # Records of a partition come in order, so the last one of each is what a dictionary keeps.
+        last = dict(zip(records["partition"].to_pylist(), records["offset"].to_pylist(), strict=True))
+        for partition, offset in last.items():
+            ends[partition] = max(ends.get(partition, 0), offset + 1)
         ranges = {p: Range(positions[p], end) for p, end in ends.items() if end > positions[p]}
         if ranges:
             positions |= {p: read.end for p, read in ranges.items()}
-            yield KafkaBatch(topic, topic_id, _to_arrow(messages), ranges)
+            yield KafkaBatch(topic, topic_id, records, ranges)
             last_record = time.monotonic() if messages else last_record
         if now - last_record > limits.idle_sec or now - started > limits.max_sec:
             break
@@ -67,24 +71,22 @@ def _collect(
     messages: list[Message] = []
     ends: dict[int, int] = {}
     size = 0
-    opened: float | None = None
+    opened = time.monotonic()
     while len(messages) < limits.batch_size and size < MAX_BATCH_BYTES:
-        wanted = min(POLL_RECORDS, limits.batch_size - len(messages))
-        for message in consumer.consume(wanted, POLL_SECONDS):
-            error = message.error()
-            if error is None:
-                messages.append(message)
-                size += len(message)
-                trouble = None
-            elif error.code() == KafkaError._PARTITION_EOF:
-                ends[_partition(message)] = _offset(message)
-                trouble = None
+        polled = consumer.consume(min(POLL_RECORDS, limits.batch_size - len(messages)), POLL_SECONDS)
+        events = [(message, error) for message in polled if (error := message.error()) is not None]
+        if events:
+            polled = [message for message in polled if message.error() is None]
+        for event, error in events:
+            if error.code() == KafkaError._PARTITION_EOF:
+                ends[cast(int, event.partition())] = cast(int, event.offset())
             else:
-                trouble = _judge(error, message)
-        now = time.monotonic()
-        if opened is None:
-            opened = now
-        if now - opened >= (limits.flush_interval_sec if messages else POLL_SECONDS):
+                trouble = _judge(error, event)
+        if polled or ends:
+            trouble = None
+        messages += polled
+        size += sum(map(len, polled))
+        if time.monotonic() - opened >= (limits.flush_interval_sec if messages else POLL_SECONDS):
             break
     return messages, ends, trouble
 
@@ -102,26 +104,13 @@ def _judge(error: KafkaError, message: Message) -> KafkaError:
 
 
 def _to_arrow(messages: list[Message]) -> pa.Table:
+    """Columns of the records: one pass a column, no object a record."""
     timestamps = pa.array([message.timestamp()[1] for message in messages], pa.timestamp("ms", tz="UTC"))
-    return pa.table(
-        [
-            pa.array([message.partition() for message in messages], pa.int32()),
-            pa.array([message.offset() for message in messages], pa.int64()),
-            timestamps.cast(pa.timestamp("us", tz="UTC")),
-            pa.array([message.key() for message in messages], pa.binary()),
-            pa.array([message.value() for message in messages], pa.binary()),
-        ],
-        schema=RECORDS,
-    )
-
-
-def _partition(message: Message) -> int:
-    partition = message.partition()
-    assert partition is not None
-    return partition
-
-
-def _offset(message: Message) -> int:
-    offset = message.offset()
-    assert offset is not None
-    return offset
+    columns = [
+        pa.array([message.partition() for message in messages], pa.int32()),
+        pa.array([message.offset() for message in messages], pa.int64()),
+        timestamps.cast(pa.timestamp("us", tz="UTC")),
+        pa.array([message.key() for message in messages], pa.binary()),
+        pa.array([message.value() for message in messages], pa.binary()),
+    ]
+    return pa.table(columns, schema=RECORDS)
