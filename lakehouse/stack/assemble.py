@@ -46,18 +46,23 @@ def unpack(archive: Path, folder: Path, parts: Sequence[str]) -> None:
     prefixes = tuple(f"{part}/" for part in parts)
     with tarfile.open(archive) as tar:
         members = tar.getmembers()
-        wanted: dict[str, list[str]] = {}
+        wanted: dict[str, list[Path]] = {}
         for member in members:
             _, _, inner = member.name.partition("/")
             if inner.startswith(prefixes) and not member.isdir():
-                wanted.setdefault(member.linkname if member.islnk() else member.name, []).append(inner)
+                if ".." in Path(inner).parts:
+                    raise StackError(f"{archive.name} is refused: {member.name} points outside of it")
+                wanted.setdefault(member.linkname if member.islnk() else member.name, []).append(folder / inner)
         for member in members:
-            if names := wanted.pop(member.name, None):
-                tar.extract(member.replace(name=names[0], deep=False), folder, filter="data")
-                for name in names[1:]:
-                    target = folder / name
+            content = tar.extractfile(member) if member.name in wanted and member.isreg() else None
+            if content:
+                first, *others = wanted.pop(member.name)
+                for target in (first, *others):
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    _link_or_copy(folder / names[0], target)
+                with first.open("wb") as file:
+                    shutil.copyfileobj(content, file)
+                for target in others:
+                    _link_or_copy(first, target)
     if wanted:
         raise StackError(f"{archive.name} is incomplete: it lacks {next(iter(wanted))}")
 
