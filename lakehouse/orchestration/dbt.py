@@ -50,7 +50,7 @@ def _without_partition(context: dg.AssetExecutionContext, event: Any) -> Any:
     if isinstance(event, dg.Output):
         key = context.asset_key_for_output(event.output_name)
         return dg.AssetMaterialization(asset_key=key, metadata=event.metadata)
-    if isinstance(event, dg.AssetCheckResult):
+    if isinstance(event, dg.AssetCheckResult) and event.asset_key and event.check_name:
         return dg.AssetCheckEvaluation(
             asset_key=event.asset_key,
             check_name=event.check_name,

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._metadata import ClusterMetadata
 
+from lakehouse.adapters.kafka.client import client_config, ensure_topic, open_admin
 from lakehouse.errors import StackError
-from lakehouse.naming import MAX_MESSAGE_BYTES, Domain
+from lakehouse.naming import MAX_MESSAGE_BYTES, TOPICS, Domain
 from lakehouse.settings import LOOPBACK, Settings
 from lakehouse.stack.artifacts import Artifacts, fingerprint, pinned
 from lakehouse.stack.assemble import assemble, link_files
@@ -122,14 +124,16 @@ class Kafka(Server):
             ),
         )
 
+    def after_start(self, settings: Settings) -> None:
+        """Create the topics that are missing: no client of ours may make one by mistyping its name."""
+        present = _metadata(settings).topics
+        for topic in TOPICS:
+            if topic.name not in present:
+                ensure_topic(open_admin(settings), topic)
+
     def check(self, settings: Settings) -> str:
         """Ask for the cluster's metadata."""
-        try:
-            metadata = AdminClient(_client(settings)).list_topics(timeout=3)
-        except KafkaException as error:
-            raise NotReady(f"no metadata from {settings.kafka_brokers}: {error.args[0].str()}") from None
-        if not metadata.brokers:
-            raise NotReady("no broker has registered yet")
+        metadata = _metadata(settings)
         return self._version() if settings.runs_kafka else f"{len(metadata.brokers)} brokers"
 
     def _version(self) -> str:
@@ -161,18 +165,13 @@ def _data(settings: Settings) -> Path:
     return server_folder(settings, Kafka.name) / "data"
 
 
-def _client(settings: Settings) -> dict[str, str | int | float | bool]:
-    client: dict[str, str | int | float | bool] = {
-        "bootstrap.servers": settings.kafka_brokers,
-        "security.protocol": settings.kafka_security_protocol,
-        "socket.timeout.ms": "3000",
-        # A refused connection is an answer here ("not yet"), not something to report on the terminal.
-        "log_level": "0",
-    }
-    if settings.kafka_security_protocol.startswith("SASL"):
-        client |= {
-            "sasl.mechanism": "SCRAM-SHA-512",
-            "sasl.username": settings.kafka_username,
-            "sasl.password": settings.kafka_password.get_secret_value(),
-        }
-    return client
+def _metadata(settings: Settings) -> ClusterMetadata:
+    # A refused connection is an answer here ("not yet"), not something to report on the terminal.
+    client = AdminClient({**client_config(settings), "socket.timeout.ms": 3000, "log_level": 0})
+    try:
+        metadata = client.list_topics(timeout=3)
+    except KafkaException as error:
+        raise NotReady(f"no metadata from {settings.kafka_brokers}: {error.args[0].str()}") from None
+    if not metadata.brokers:
+        raise NotReady("no broker has registered yet")
+    return metadata

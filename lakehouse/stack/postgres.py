@@ -110,6 +110,20 @@ class Postgres(Server):
         with _connect(settings, "postgres", SUPERUSER, settings.postgres_password) as connection:
             for name in ("postgres", "template1"):
                 connection.cursor().execute(_revoke(name))
+        self._prepare_catalog(settings)
+
+    def _prepare_catalog(self, settings: Settings) -> None:
+        """Make the Iceberg catalog's own tables and namespaces: Trino answers no query before they exist."""
+        with _connect(
+            settings, settings.catalog_db_name, settings.catalog_db_user, settings.catalog_db_password
+        ) as own:
+            cursor = own.cursor()
+            cursor.execute("select to_regclass('iceberg_tables')")
+            if (cursor.fetchone() or (None,))[0]:
+                return
+        from lakehouse.adapters.iceberg.catalog import open_catalog
+
+        open_catalog(settings)
 
     def check(self, settings: Settings) -> str:
         """Enter each database as its role."""
