@@ -23,8 +23,9 @@ from lakehouse.ledger.census import Census, Key, take_census, write_mark
 from lakehouse.ledger.dead_letters import find_dead_letters
 from lakehouse.ledger.feed import Feed
 from lakehouse.ledger.offsets import Interval, length, missing, repeated
-from lakehouse.ledger.state import Entry, read_entries
+from lakehouse.ledger.state import Entry, read_entries, read_topics
 from lakehouse.ledger.writer import gaps
+from lakehouse.naming import TableName
 
 Probe = Callable[[str, int, Interval], list[int]]
 """Asks the brokers which offsets of an interval hold a committed record: topic, partition, interval → offsets."""
@@ -105,30 +106,49 @@ def audit(
         probe: Asks the brokers about missing offsets.
         deep: Read every file, also those that an earlier audit has verified.
     """
+    names: dict[TableName, list[str]] = {}
+    for feed in (feeds := list(feeds)):
+        names.setdefault(feed.contract.table, []).append(feed.topic_name)
+    # In this order: letters are committed before the rows of their batch, so they reach at least as far.
+    tables = {name: find_table(catalog, name) for name in names}
     letters_table = find_dead_letters(catalog)
-    tables = [(feed, find_table(catalog, feed.contract.table)) for feed in feeds]
     letters = take_census(letters_table, deep=deep)
-    censuses = [take_census(table, deep=deep) for _, table in tables]
-    if _marks_differ(letters, censuses):
-        return audit(catalog, [feed for feed, _ in tables], topics, probe, deep=True)
+    censuses = {name: take_census(table, deep=deep) for name, table in tables.items()}
+    if _marks_differ(letters, censuses.values()):
+        return audit(catalog, feeds, topics, probe, deep=True)
     accounts: list[Account] = []
-    letter_positions: dict[Key, int] = {}
-    for (feed, table), rows in zip(tables, censuses, strict=True):
-        found = list(_accounts(feed.topic_name, table, rows, letters, topics(feed.topic_name), probe))
+    for name, table in tables.items():
+        rows = censuses[name]
+        found = [
+            account for topic in names[name] for account in _accounts(topic, table, rows, letters, topics(topic), probe)
+        ]
+        # What was landed from a topic that no feed reads any more is accounted for by the tables alone.
+        for topic in sorted(_topics(table, rows) - set(names[name])):
+            found += _accounts(topic, table, rows, letters, None, None)
         if rows.direct:
-            found.append(Account(str(feed.contract.table), None, direct=rows.direct))
+            found.append(Account(str(name), None, direct=rows.direct))
         accounts += found
         if table is not None and all(account.closes for account in found):
-            positions = {(a.source, a.partition): a.position for a in found if a.partition is not None}
-            letter_positions |= positions
-            _remember(table, rows, positions)
-    covers_all = {*letters.offsets, *letters.verified} <= set(letter_positions)
-    if letters_table is not None and covers_all:
-        _remember(letters_table, letters, letter_positions)
+            _remember(table, rows, _positions(found))
+    positions = _positions(accounts)
+    is_covered = {*letters.offsets, *letters.verified} <= set(positions) and not any(
+        len(_from(letters.of(key), position)) for key, position in positions.items()
+    )
+    if letters_table is not None and is_covered and all(account.closes for account in accounts):
+        _remember(letters_table, letters, positions)
     return Report(accounts)
 
 
-def _marks_differ(letters: Census, censuses: list[Census]) -> bool:
+def _topics(table: Table | None, rows: Census) -> set[str]:
+    landed = {topic for topic, _ in (*rows.offsets, *rows.verified)}
+    return landed | (read_topics(table.properties) if table is not None else set())
+
+
+def _positions(accounts: Iterable[Account]) -> dict[Key, int]:
+    return {(a.source, a.partition): a.position for a in accounts if a.partition is not None}
+
+
+def _marks_differ(letters: Census, censuses: Iterable[Census]) -> bool:
     """Whether letters were verified further or less far than their rows, so that neither can be skipped."""
     verified = {key: position for rows in censuses for key, (_, position) in rows.verified.items()}
     return any(verified.get(key) != position for key, (_, position) in letters.verified.items())
@@ -141,10 +161,10 @@ def _remember(table: Table, census: Census, positions: dict[Key, int]) -> None:
 
 
 def _accounts(
-    topic: str, table: Table | None, rows: Census, letters: Census, state: TopicState | None, probe: Probe
+    topic: str, table: Table | None, rows: Census, letters: Census, state: TopicState | None, probe: Probe | None
 ) -> Iterable[Account]:
     entries = read_entries(table.properties, topic) if table is not None else {}
-    troubles = gaps(topic, entries, state)
+    troubles = gaps(topic, entries, state) if probe is not None else []
     known = {p for t, p in (*rows.offsets, *letters.offsets) if t == topic}
     for partition in sorted(known | set(entries) | set(state.partitions if state else ())):
         account = _account(topic, partition, entries.get(partition), rows, letters, probe if state else None)
@@ -162,11 +182,13 @@ def _account(
     topic: str, partition: int, entry: Entry | None, rows: Census, letters: Census, probe: Probe | None
 ) -> Account:
     key = (topic, partition)
-    account = Account(topic, partition, bronze=rows.rows(key), dead_letters=letters.rows(key))
+    account = Account(topic, partition, bronze=rows.rows(key))
     if entry is None:
-        if account.bronze or account.dead_letters:
+        if account.bronze:
             account.gaps.append("rows with coordinates, but no ledger speaks of them")
         return account
+    # A letter may be ahead of the ledger: it is committed first. It is counted when its batch is.
+    account.dead_letters = letters.rows(key) - len(_from(letters.of(key), entry.position))
     account.first, account.position = entry.first, entry.position
     account.skipped, account.lost = entry.skipped, entry.lost
     account.gaps += _misplaced("bronze", rows.of(key), rows.verified_to(key, entry.first), entry.position)
@@ -182,8 +204,7 @@ def _misplaced(where: str, offsets: pa.Array, start: int, position: int) -> Iter
         yield f"{where}: {len(twice)} offsets more than once: {_some(twice)}"
     if len(before := offsets.filter(pc.less(offsets, start))):
         yield f"{where}: {len(before)} offsets again that were verified before: {_some(before)}"
-    # A dead letter may be ahead: it is committed first, and a writer may have been ended in between.
-    if where == "bronze" and len(ahead := offsets.filter(pc.greater_equal(offsets, position))):
+    if where == "bronze" and len(ahead := _from(offsets, position)):
         yield f"{where}: {len(ahead)} offsets behind the ledger's position {position}: {_some(ahead)}"
 
 
@@ -219,8 +240,12 @@ def _wrong_counters(account: Account, entry: Entry) -> Iterable[str]:
         )
     if account.bronze != entry.rows:
         yield f"ledger counts {entry.rows} rows, the table holds {account.bronze}"
-    if account.dead_letters < entry.dead_letters:
+    if account.dead_letters != entry.dead_letters:
         yield f"ledger counts {entry.dead_letters} dead letters, the table holds {account.dead_letters}"
+
+
+def _from(offsets: pa.Array, position: int) -> pa.Array:
+    return offsets.filter(pc.greater_equal(offsets, position))
 
 
 def _some(offsets: Sequence[int] | pa.Array) -> str:

@@ -62,6 +62,12 @@ def read_entries(properties: Mapping[str, str], topic: str) -> dict[int, Entry]:
     }
 
 
+def read_topics(properties: Mapping[str, str]) -> set[str]:
+    """Names of the topics that have entries."""
+    names = (name.removeprefix(PREFIX).rpartition(".") for name in properties if name.startswith(PREFIX))
+    return {topic for topic, _, partition in names if partition.isdigit()}
+
+
 def to_properties(topic: str, entries: Mapping[int, Entry]) -> dict[str, str]:
     """Table properties that hold the entries."""
     return {

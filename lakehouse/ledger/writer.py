@@ -191,7 +191,10 @@ def first_offset(entries: Mapping[int, Entry], low: int) -> int:
 def gaps(topic: str, entries: Mapping[int, Entry], state: TopicState | None) -> list[str]:
     """Why reading cannot go on from the ledger's positions, in words; empty when it can."""
     if state is None:
-        return [f"topic {topic} does not exist"] if entries else []
+        return [
+            f"{topic}[{partition}]: the topic is gone; {entry.position} was the ledger's position"
+            for partition, entry in sorted(entries.items())
+        ]
     problems = []
     for partition, entry in sorted(entries.items()):
         bounds = state.partitions.get(partition)

@@ -84,7 +84,7 @@ def build_dbt_assets(domain: Domain, partitions: dg.PartitionsDefinition[str]) -
         pool=f"{domain}_models",
     )
     def models(context: dg.AssetExecutionContext, dbt: DbtResource) -> Iterator[Any]:
-        variables: dict[str, str] = {"audit_run_id": context.run_id}
+        variables: dict[str, str] = {"audit_run_id": context.run.run_id}
         is_partitioned = context.has_partition_key or context.has_partition_key_range
         if is_partitioned:
             days = context.partition_key_range

@@ -44,7 +44,7 @@ def land(
     state = kafka.topic(feed.topic_name)
     if state is None:
         raise LakehouseError(f"topic {feed.topic_name} does not exist; `lakehouse up` creates it on the local broker")
-    writer = LedgeredWriter(iceberg.catalog(), feed.contract, feed.topic_name, run_id=context.run_id)
+    writer = LedgeredWriter(iceberg.catalog(), feed.contract, feed.topic_name, run_id=context.run.run_id)
     rows = letters = commits = 0
     try:
         for batch in kafka.drain(feed.topic_name, state.topic_id, writer.start(state)):

@@ -16,7 +16,11 @@ class IcebergResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The catalog that the settings name. Holds no configuration, so that no secret can be seen in Dagster."""
 
     def catalog(self) -> Catalog:
-        """Connect; namespaces exist afterwards."""
-        from lakehouse.adapters.iceberg.catalog import open_catalog
+        """Connect; namespaces exist afterwards.
 
-        return open_catalog(settings_module.load())
+        Raises:
+            LakehouseError: the catalog does not answer.
+        """
+        from lakehouse.adapters.iceberg.catalog import connect
+
+        return connect(settings_module.load())

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import cast
 
 import pyarrow as pa
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from lakehouse.adapters.kafka.batch import RECORDS, KafkaBatch, Range
+from lakehouse.adapters.kafka.client import TIMEOUT_SECONDS
 from lakehouse.errors import LakehouseError, LedgerGapError
 
 MAX_BATCH_BYTES = 64 * 1024 * 1024
@@ -39,15 +40,13 @@ def drain(
 
     Raises:
         LedgerGapError: the broker no longer has a position that was asked for.
-        LakehouseError: the brokers went away and did not come back.
+        LakehouseError: the brokers do not answer.
     """
     consumer.assign([TopicPartition(topic, partition, start) for partition, start in positions.items()])
     positions = dict(positions)
     started = last_record = time.monotonic()
-    trouble: KafkaError | None = None
     while True:
-        messages, ends, trouble = _collect(consumer, limits, trouble)
-        now = time.monotonic()
+        messages, ends = _collect(consumer, limits)
         records = _to_arrow(messages)
         # Records of a partition come in order, so the last one of each is what a dictionary keeps.
         last = dict(zip(records["partition"].to_pylist(), records["offset"].to_pylist(), strict=True))
@@ -57,17 +56,20 @@ def drain(
         if ranges:
             positions |= {p: read.end for p, read in ranges.items()}
             yield KafkaBatch(topic, topic_id, records, ranges)
-            last_record = time.monotonic() if messages else last_record
-        if now - last_record > limits.idle_sec or now - started > limits.max_sec:
-            break
-    if trouble:
-        raise LakehouseError(f"{topic}: Kafka does not answer: {trouble.str()}")
+        now = time.monotonic()
+        if messages:
+            last_record = now
+        elif now - last_record > limits.idle_sec:
+            # Silence may also mean that the brokers are away: then this says so.
+            if _is_drained(consumer, topic, positions):
+                return
+            last_record = now
+        if now - started > limits.max_sec:
+            return
 
 
-def _collect(
-    consumer: Consumer, limits: Limits, trouble: KafkaError | None
-) -> tuple[list[Message], dict[int, int], KafkaError | None]:
-    """Records of one batch, ends of partitions that were reached, and whether the brokers are away."""
+def _collect(consumer: Consumer, limits: Limits) -> tuple[list[Message], dict[int, int]]:
+    """Records of one batch, and ends of partitions that were reached."""
     messages: list[Message] = []
     ends: dict[int, int] = {}
     size = 0
@@ -81,26 +83,35 @@ def _collect(
             if error.code() == KafkaError._PARTITION_EOF:
                 ends[cast(int, event.partition())] = cast(int, event.offset())
             else:
-                trouble = _judge(error, event)
-        if polled or ends:
-            trouble = None
+                _raise_what_lasts(error, event)
         messages += polled
         size += sum(map(len, polled))
         if time.monotonic() - opened >= (limits.flush_interval_sec if messages else POLL_SECONDS):
             break
-    return messages, ends, trouble
+    return messages, ends
 
 
-def _judge(error: KafkaError, message: Message) -> KafkaError:
-    """Raise what will not pass by itself; return what may."""
+def _raise_what_lasts(error: KafkaError, message: Message) -> None:
+    """Raise what will not pass by itself; a lost connection may."""
     if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
         raise LedgerGapError(
             f"{message.topic()}[{message.partition()}]: the broker no longer has the offset after the ledger's position"
             f" ({error.str()}). `lakehouse audit` shows the gap."
         )
-    if error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN) or error.retriable():
-        return error
-    raise LakehouseError(f"{message.topic()}: Kafka refuses: {error.str()}")
+    if error.code() not in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN) and not error.retriable():
+        raise LakehouseError(f"{message.topic()}: Kafka refuses: {error.str()}")
+
+
+def _is_drained(consumer: Consumer, topic: str, positions: dict[int, int]) -> bool:
+    """Whether the brokers have nothing more than what was read."""
+    try:
+        ends = {
+            partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_SECONDS)[1]
+            for partition in positions
+        }
+    except KafkaException as error:
+        raise LakehouseError(f"{topic}: Kafka does not answer: {error.args[0].str()}") from None
+    return all(ends[partition] <= position for partition, position in positions.items())
 
 
 def _to_arrow(messages: list[Message]) -> pa.Table:

@@ -1,6 +1,7 @@
 """The auditor finds what is wrong, and says what it is."""
 
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -159,3 +160,50 @@ def test_an_audit_reads_only_what_came_since_the_last_one(landed: SqlCatalog, mo
     report = run(landed, end=30)
     assert (report.verdict, read) == ("complete", [2, 2, 1])  # letters and rows; nothing; the new rows
     assert report.accounts[0].bronze == 28
+
+
+def test_letters_of_a_batch_that_was_cut_off_are_in_flight_and_no_gap(landed: SqlCatalog) -> None:
+    class Killed(Exception): ...
+
+    def die(step: str) -> None:
+        if step == "after dead letters":
+            raise Killed
+
+    batch = kafka_batch(numbered(range(20, 30), bad=[22]))
+    with pytest.raises(Killed):
+        LedgeredWriter(landed, SERVICE_EVENT, TOPIC, run_id="run", on_step=die).append(batch)
+    for _ in range(2):
+        report = run(landed, end=30)
+        assert (report.verdict, report.in_flight, report.accounts[0].dead_letters) == ("complete", 10, 2)
+    LedgeredWriter(landed, SERVICE_EVENT, TOPIC, run_id="run").append(batch)
+    report = run(landed, end=30)
+    assert (report.verdict, report.accounts[0].dead_letters) == ("complete", 3)
+
+
+def test_letters_of_the_very_first_batch_are_in_flight_too(catalog: SqlCatalog) -> None:
+    def die(step: str) -> None:
+        if step == "after dead letters":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        LedgeredWriter(catalog, SERVICE_EVENT, TOPIC, run_id="run", on_step=die).append(
+            kafka_batch(numbered(range(10), bad=[3]))
+        )
+    assert run(catalog, end=10).verdict == "complete"
+
+
+def test_a_topic_that_is_gone_with_unread_records_is_a_gap(landed: SqlCatalog) -> None:
+    report = audit(landed, [FEED], lambda _: None, lambda *_: [])
+    assert "the topic is gone; 20 was the ledger's position" in gaps(report)
+
+
+def test_topics_that_share_a_table_are_audited_side_by_side(catalog: SqlCatalog) -> None:
+    old = replace(kafka_batch(numbered(range(10), bad=[3])), topic="renamed-since")
+    LedgeredWriter(catalog, SERVICE_EVENT, "renamed-since", run_id="run").append(old)
+    run(catalog)
+    LedgeredWriter(catalog, SERVICE_EVENT, TOPIC, run_id="run").append(kafka_batch(numbered(range(20), bad=[7])))
+    for deep in (False, False, True):
+        report = run(catalog, deep=deep)
+        found = {account.source: (account.bronze, account.dead_letters) for account in report.accounts}
+        assert report.verdict == "complete"
+        assert found == {TOPIC: (19, 1), "renamed-since": (9, 1)}
