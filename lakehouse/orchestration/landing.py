@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -13,7 +13,7 @@ from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.adapters.kafka.resource import KafkaResource
 from lakehouse.errors import LakehouseError, LedgerGapError
 from lakehouse.ledger.feed import Feed
-from lakehouse.naming import Domain
+from lakehouse.naming import DEAD_LETTERS, Domain
 
 if TYPE_CHECKING:
     from lakehouse.ledger.writer import Commit
@@ -52,6 +52,9 @@ def land(
             rows, letters, commits = rows + commit.rows, letters + commit.dead_letters, commits + 1
             if commit.rows or commit.dead_letters:
                 yield dg.AssetMaterialization(feed.contract.table.key, metadata=_metadata(commit))
+            if commit.dead_letters:
+                refused: dict[str, Any] = {"dead_letters": commit.dead_letters, "source": feed.topic_name}
+                yield dg.AssetMaterialization(DEAD_LETTERS.key, metadata=refused)
     except LedgerGapError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     context.log.info("%s: %d rows and %d dead letters in %d commits", feed.contract.table, rows, letters, commits)

@@ -11,6 +11,7 @@ from lakehouse.domains.feeds import FEEDS
 
 TABLES = {
     "kafka/pgr_events",
+    "bronze/dead_letters",
     "bronze/service_events_raw",
     "silver/pgr_events",
     "gold/pgr_case_lifecycle",
@@ -33,13 +34,14 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
         key = waiting.pop()
         upstream.add(key.to_user_string())
         waiting |= graph.get(key).parent_keys
-    assert upstream == TABLES
+    assert upstream == TABLES - {"bronze/dead_letters"}
+    assert graph.get(dg.AssetKey(["bronze", "dead_letters"])).parent_keys == {dg.AssetKey(["kafka", "pgr_events"])}
 
 
 def test_every_table_has_group_owner_layer_kinds_and_description(repository: dg.RepositoryDefinition) -> None:
     for key in repository.asset_graph.get_all_asset_keys():
         node = repository.asset_graph.get(key)
-        assert node.group_name == "pgr"
+        assert node.group_name == ("platform" if key.path[-1] == "dead_letters" else "pgr")
         assert node.owners
         assert {"layer", "domain"} <= set(node.tags)
         assert node.kinds
