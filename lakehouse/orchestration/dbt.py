@@ -10,6 +10,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_
 from lakehouse.adapters.dbt.project import ensure_manifest
 from lakehouse.adapters.dbt.resource import DbtResource
 from lakehouse.naming import ANALYTICS, Domain
+from lakehouse.orchestration.describe import freshness
 from lakehouse.orchestration.landing import RETRY
 
 
@@ -93,4 +94,5 @@ def build_dbt_assets(domain: Domain, partitions: dg.PartitionsDefinition[str]) -
         for event in dbt.cli().cli(arguments, context=context).stream().fetch_row_counts():
             yield event if is_partitioned else _without_partition(context, event)
 
-    return models
+    nightly = freshness(warn_hours=26, fail_hours=50)
+    return models.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=nightly))
