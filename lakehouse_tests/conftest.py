@@ -25,6 +25,7 @@ import pytest
 from lakehouse_tests.recount import Sent, discrepancies
 
 if TYPE_CHECKING:
+    from lakehouse.ledger.audit import Report
     from lakehouse.settings import Settings
 
 REAL_DATA = "LAKEHOUSE_REAL_DATA"
@@ -59,6 +60,20 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """Say what was left out."""
     if count := config.stash.get(DESELECTED, 0):
         terminalreporter.write_line(f"{count} tests with real data were left out: {REAL_DATA} is not set", yellow=True)
+
+
+def audit_of_topic(*, deep: bool) -> Report:
+    """The audit of the topic that the settings name, and of what SQL wrote.
+
+    Every test has a topic of its own in the one table, and some leave theirs with a gap.
+    """
+    from lakehouse.audit import run_audit
+    from lakehouse.ledger.audit import Report
+    from lakehouse.settings import load
+
+    settings = load()
+    accounts = run_audit(settings, deep=deep).accounts
+    return Report([account for account in accounts if account.source == settings.kafka_topic or account.direct])
 
 
 # The stack -----------------------------------------------------------------------------------------------------------

@@ -19,12 +19,13 @@ def build_account_check(feed: Feed) -> dg.AssetChecksDefinition:
         from lakehouse.ledger.audit import audit
 
         report = audit(iceberg.catalog(), [feed], kafka.topic, kafka.probe)
+        own = [account for account in report.accounts if account.source == feed.topic_name]
         return dg.AssetCheckResult(
             passed=report.verdict == "complete",
             metadata={
                 "verdict": report.verdict,
-                "bronze": sum(account.bronze for account in report.accounts),
-                "dead_letters": sum(account.dead_letters for account in report.accounts),
+                "bronze": sum(account.bronze for account in own),
+                "dead_letters": sum(account.dead_letters for account in own),
                 "in_flight": report.in_flight,
                 "gaps": [f"{account.name}: {gap}" for account in report.accounts for gap in account.gaps],
                 "accounts": dg.MetadataValue.json(report.as_json()["accounts"]),

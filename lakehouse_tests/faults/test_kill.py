@@ -13,9 +13,7 @@ import time
 import pytest
 from trino.exceptions import TrinoQueryError
 
-from lakehouse.audit import run_audit
-from lakehouse.settings import load
-from lakehouse_tests.conftest import Feed, Message
+from lakehouse_tests.conftest import Feed, Message, audit_of_topic
 from lakehouse_tests.events import event
 from lakehouse_tests.recount import Sent
 
@@ -64,7 +62,7 @@ def drain_to_the_end(feed: Feed) -> None:
 def assert_whole(feed: Feed, sent: list[Sent]) -> None:
     wait_for_trino(feed)
     assert feed.discrepancies(sent) == []
-    report = run_audit(load(), deep=True)
+    report = audit_of_topic(deep=True)
     assert (report.verdict, report.in_flight) == ("complete", 0), report
 
 

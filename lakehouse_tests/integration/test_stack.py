@@ -19,6 +19,7 @@ import psutil
 import psycopg2
 import pytest
 
+from lakehouse import settings as settings_module
 from lakehouse.settings import Settings, load
 from lakehouse.stack.registry import SERVERS, by_name
 from lakehouse_tests.conftest import free_ports
@@ -66,9 +67,9 @@ class Home:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     kafka, postgres, trino, dagster = free_ports(2, 1, 1, 1)
-    environment = {
-        name: os.environ[name] for name in ("PATH", "HOME", "XDG_CACHE_HOME", "M2_REPO") if name in os.environ
-    }
+    # Nothing of the user's settings, but all that their downloads need: caches, certificates, proxies.
+    ours = set(settings_module._FIELD_OF)
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
     environment |= {
         "LAKEHOUSE_HOME": str(tmp_path_factory.mktemp("a stack") / "home"),
         "LAKEHOUSE_KAFKA_BOOTSTRAP_SERVERS": "local",

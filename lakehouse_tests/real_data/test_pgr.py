@@ -16,11 +16,10 @@ from typing import Any
 
 import pytest
 
-from lakehouse.audit import run_audit
 from lakehouse.domains.feeds import ensure_topics
 from lakehouse.settings import load
 from lakehouse_tests import recount
-from lakehouse_tests.conftest import REAL_DATA, Feed, Message, Stack
+from lakehouse_tests.conftest import REAL_DATA, Feed, Message, Stack, audit_of_topic
 from lakehouse_tests.real_data import convert
 from lakehouse_tests.real_data.convert import Record
 from lakehouse_tests.recount import Row, Sent
@@ -125,7 +124,7 @@ def test_every_day_has_the_funnel_that_its_events_say(delivery: Delivery) -> Non
 
 
 def test_the_audit_is_complete_and_counts_what_was_sent(delivery: Delivery) -> None:
-    report = run_audit(load(), deep=True)
+    report = audit_of_topic(deep=True)
     accounts = [account for account in report.accounts if account.source == delivery.feed.topic]
     refused = sum(message.error_type is not None for message in delivery.sent)
     assert report.verdict == "complete"
