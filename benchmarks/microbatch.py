@@ -53,7 +53,7 @@ class Contender:
 
 
 CONTENDERS = (
-    Contender(OURS, "lakehouse: 10,000 rows or 5 s a commit; validation, dead letters, ledger"),
+    Contender(OURS, "lakehouse: validation, dead letters, ledger"),
     Contender("trino_100", "(a) Trino INSERT of 100 events or 5 s", 5_000),
     Contender("pyiceberg_100", "(b) PyIceberg append of 100 dicts", 20_000),
     Contender("trino_5000", "(c) Trino INSERT of 5,000 events", 20_000),
