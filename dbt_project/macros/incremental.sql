@@ -94,9 +94,10 @@
     {%- if plan.end is not none and plan.mode != 'nothing' %} for version as of {{ plan.end }}{% endif %}
 {%- endmacro %}
 
-{# The columns that say which run wrote a row, when, and up to which snapshot of the source everything is in. #}
+{# The columns that say which run wrote a row, when, and up to which snapshot of the source everything is in. The run
+   comes by the environment: a var that changes with every run would have dbt parse the whole project anew each time. #}
 {% macro audit_columns(plan) -%}
-    cast('{{ var("audit_run_id") or invocation_id }}' as varchar) as _audit_run_id,
+    cast('{{ env_var("AUDIT_RUN_ID", "") or invocation_id }}' as varchar) as _audit_run_id,
     cast(current_timestamp(6) at time zone 'UTC' as timestamp(6) with time zone) as _audit_loaded_at,
     cast({{ 'null' if plan.mark is none else plan.mark }} as bigint) as _audit_source_snapshot_id
 {%- endmacro %}

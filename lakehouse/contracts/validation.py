@@ -27,11 +27,18 @@ _DATE = r"^\d{4}-\d{2}-\d{2}$"
 EARLIEST, LATEST = "1900-01-01", "2200-01-01"
 """Bounds of a believable time."""
 
+_NOT_A_NUMBER = r"\s*[-+]?(?i:nan|inf(?:inity)?)\s*[,}\]]"
 _SUSPICIOUS = rf"""
-    regexp_matches(text, '\\u0000|,\s*[}}\]]|(?i:nan|inf(?:inity)?)\s*[,}}\]]')
+    contains(text, '\u0000')
+    or regexp_matches(text, ',(\s*[}}\]]|{_NOT_A_NUMBER})')
+    or regexp_matches(text, ':{_NOT_A_NUMBER}')
+    or regexp_matches(text, '\[{_NOT_A_NUMBER}')
     or 2 * strlen(text) - strlen(replace(text, '{{', '')) - strlen(replace(text, '[', '')) > {MAX_DEPTH}
 """
-"""Where the parser may have accepted what RFC 8259 does not, a NUL may hide or nesting be deep; cheap, so imprecise."""
+"""Where the parser may have accepted what RFC 8259 does not, a NUL may hide or nesting be deep; cheap, so imprecise.
+
+Patterns that begin with a literal are searched for by that byte: together they take half the time of a single one.
+"""
 
 REFUSAL = pa.schema([("row", pa.int64()), ("error_type", pa.string()), ("error_message", pa.string())])
 """One row a refused record: its position in the batch and why."""
@@ -104,7 +111,7 @@ class Validator:
             check = self._checks[record["error"]]
             text = kind = None
             if check.field is not None:
-                text, kind = record["texts"][check.field], record["types"][check.field]
+                text, kind = record["texts"][check.field], record["types"][1 + check.field]
             yield record["row"], (check.error_type, check.message.format(text=_Excerpt(text), kind=str(kind).lower()))
         # A string that holds an object is a document of its own, so those columns are checked as well as the record.
         texts = ["suspicious_text", *(c.name for c in self.contract.fields if c.type is Type.JSON_OBJECT)]
@@ -129,20 +136,21 @@ class _Excerpt(str):
 def _statement(contract: Contract, checks: list[_Check]) -> str:
     """SQL over ``batch(row, payload)``: the typed fields, and for a bad record the number of the first failed check."""
     fields = contract.fields
-    paths = "[" + ", ".join(f"'$.{column.name}'" for column in fields) + "]"
+    paths = ", ".join(f"'$.{column.name}'" for column in fields)
     extracted = ", ".join(
-        f"nullif(texts[{i}], '') as {c.name}__text, types[{i}] as {c.name}__type" for i, c in enumerate(fields, start=1)
+        f"nullif(texts[{i}], '') as {c.name}__text, types[{i + 1}] as {c.name}__type"
+        for i, c in enumerate(fields, start=1)
     )
     typed = ", ".join(f"{_typed(column)} as {column.name}" for column in fields)
     output = ", ".join(f"coalesce({c.name}, {c.derived}) as {c.name}" if c.derived else c.name for c in fields)
     error = " ".join(f"when {check.condition} then {i}" for i, check in enumerate(checks))
     return f"""
         with decoded as (select row, payload, try(decode(payload)) as text from batch),
-        documents as (select *, case when json_valid(text) then text end as document from decoded),
+        documents as (select *, try_cast(text as json) as document from decoded),
         objects as (
             select *,
-                case when json_type(document) = 'OBJECT' then json_type(document, {paths}) end as types,
-                case when json_type(document) = 'OBJECT' then json_extract_string(document, {paths}) end as texts,
+                json_type(document, ['$', {paths}]) as types,
+                json_extract_string(document, [{paths}]) as texts,
                 {_SUSPICIOUS} as is_suspicious
             from documents
         ),
@@ -171,7 +179,7 @@ def _typed(column: Column) -> str:
             # The parser writes an object without spaces; a string that holds one is brought to the same form.
             return (
                 f"case when {kind} = 'OBJECT' then {text} "
-                f"when {kind} = 'VARCHAR' and json_valid({text}) then nullif(json({text})::varchar, 'null') end"
+                f"when {kind} = 'VARCHAR' then nullif(json(try_cast({text} as json))::varchar, 'null') end"
             )
         case _:
             raise ValueError(f"{column.name}: a JSON record cannot carry a field of type {column.type}")
@@ -183,7 +191,7 @@ def _checks(contract: Contract) -> Iterator[_Check]:
     yield _Check("octet_length(payload) = 0", "EMPTY_VALUE", "the record is empty")
     yield _Check("text is null", "INVALID_UTF8", "the record is not valid UTF-8")
     yield _Check("document is null", "INVALID_JSON", "the record is not valid JSON")
-    yield _Check("types is null", "NOT_AN_OBJECT", "the record is JSON, but not an object")
+    yield _Check("types[1] <> 'OBJECT'", "NOT_AN_OBJECT", "the record is JSON, but not an object")
     for position, column in enumerate(contract.fields):
         yield from _field_checks(position, column)
     for rule in contract.rules:
@@ -212,7 +220,7 @@ def _field_checks(position: int, column: Column) -> Iterator[_Check]:
         case Type.DATE:
             yield _Check(unreadable, "INVALID_DATE", f"{name}: not a date: {{text}}; expected 2024-12-17", position)
         case Type.JSON_OBJECT:
-            broken = f"{unreadable} and trim({text}) <> 'null' or json_type({name}) <> 'OBJECT'"
+            broken = f"{unreadable} and trim({text}) <> 'null' or not starts_with({name}, '{{')"
             yield _Check(broken, "INVALID_ATTRIBUTES", f"{name}: the string does not hold one JSON object", position)
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
 
+from lakehouse import settings as settings_module
 from lakehouse.adapters.dbt.project import ensure_manifest
 from lakehouse.adapters.dbt.resource import DbtResource
+from lakehouse.adapters.trino.query import query
 from lakehouse.naming import ANALYTICS, Domain
 from lakehouse.orchestration.describe import freshness
 from lakehouse.orchestration.landing import RETRY
@@ -40,6 +42,16 @@ class Translator(DagsterDbtTranslator):
         """Layer and domain, as on every table."""
         layer = str(dbt_resource_props["config"].get("schema", ""))
         return {"layer": layer, "domain": str(self._domain), "dagster/kind/iceberg": ""}
+
+
+def _with_row_count(context: dg.AssetExecutionContext, output: dg.Output[Any]) -> dg.Output[Any]:
+    """A model's output with the number of rows in its table.
+
+    Not dagster-dbt's `fetch_row_counts`, which waits for dbt in a busy loop and so takes a whole core from it.
+    """
+    key = context.asset_key_for_output(output.output_name)
+    _, rows = query(settings_module.load(), f"select count(*) from {'.'.join(key.path)}")  # noqa: S608
+    return output.with_metadata({**output.metadata, "dagster/row_count": rows[0][0]})
 
 
 def _without_partition(context: dg.AssetExecutionContext, event: Any) -> Any:
@@ -85,13 +97,15 @@ def build_dbt_assets(domain: Domain, partitions: dg.PartitionsDefinition[str]) -
         pool=f"{domain}_models",
     )
     def models(context: dg.AssetExecutionContext, dbt: DbtResource) -> Iterator[Any]:
-        variables: dict[str, str] = {"audit_run_id": context.run.run_id}
+        variables = {}
         is_partitioned = context.has_partition_key or context.has_partition_key_range
         if is_partitioned:
             days = context.partition_key_range
-            variables |= {"start_date": days.start, "end_date": days.end}
+            variables = {"start_date": days.start, "end_date": days.end}
         arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(variables)]
-        for event in dbt.cli().cli(arguments, context=context).stream().fetch_row_counts():
+        for event in dbt.cli(context.run.run_id).cli(arguments, context=context).stream():
+            if isinstance(event, dg.Output):
+                event = _with_row_count(context, event)
             yield event if is_partitioned else _without_partition(context, event)
 
     nightly = freshness(warn_hours=26, fail_hours=50)

@@ -71,7 +71,7 @@ class Dagster(Server):
     def programs(self, settings: Settings) -> tuple[Program, ...]:
         """The code server first: the others ask it."""
         folder = server_folder(settings, self.name)
-        environment = exports(settings) | program_environment()
+        environment = program_environment() | exports(settings)
         environment["PATH"] = f"{Path(sys.executable).parent}:{SYSTEM_PATH}"
         workspace = folder / "workspace.yaml"
 

@@ -19,6 +19,10 @@ HERE = "local"
 """Value of an address setting that says: the local stack's server."""
 
 
+MEMORY = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
+"""For Python: batches then take the pages that the batch before gave back, instead of having new ones zeroed."""
+
+
 def program_environment(**more: str) -> dict[str, str]:
     """What every server gets: little, so that the shell `up` was called from makes no difference."""
     names = (*PASSED_ON, *PROXIES, *(name.upper() for name in PROXIES))
@@ -35,6 +39,7 @@ def exports(settings: Settings) -> dict[str, str]:
     return (
         _settings_that_differ(settings)
         | dagster_variables(settings)
+        | MEMORY
         | {
             "DBT_PROFILES_DIR": str(PROJECT / "dbt_project"),
             "DBT_PROJECT_DIR": str(PROJECT / "dbt_project"),

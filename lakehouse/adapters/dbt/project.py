@@ -51,6 +51,6 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def export_environment(settings: Settings) -> None:
-    """Let dbt, which reads its profile from the environment, connect where the settings say."""
-    os.environ.update(dbt_environment(settings))
+def export_environment(settings: Settings, run_id: str) -> None:
+    """Let dbt, which reads its profile from the environment, connect where the settings say and name the run."""
+    os.environ.update(dbt_environment(settings), AUDIT_RUN_ID=run_id)

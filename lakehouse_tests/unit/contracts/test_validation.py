@@ -117,6 +117,18 @@ def test_a_derived_event_id_depends_on_every_field_of_the_content() -> None:
     assert not ids & same
 
 
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "inf", "-nan", "+INF"])
+@pytest.mark.parametrize("place", ["{{}}", "[{}]", "[1,{}]", "[1, {} ,2]", '{{"a":{}}}', '{{"a" : {}\n}}', "{},"])
+def test_what_the_parser_takes_but_is_not_json_is_refused_wherever_it_stands(place: str, value: str) -> None:
+    document = b'{"extra": ' + place.replace("{{}}", "{}").format(value).encode() + b"," + event()[1:]
+    assert reason(document) == "INVALID_JSON"
+
+
+@pytest.mark.parametrize("end", [b",}", b", }", b',"a":[1,]}', b',"a":[1 , ]}', b',"a":{"b":1,\n}}'])
+def test_a_trailing_comma_is_refused_wherever_it_stands(end: bytes) -> None:
+    assert reason(event()[:-1] + end) == "INVALID_JSON"
+
+
 def test_a_null_and_the_text_that_stands_for_it_have_different_ids() -> None:
     assert accepted(event(status=None))["event_id"] != accepted(event(status="null"))["event_id"]
 
