@@ -55,8 +55,8 @@ class Contender:
 CONTENDERS = (
     Contender(OURS, "lakehouse: validation, dead letters, ledger"),
     Contender("trino_100", "(a) Trino INSERT of 100 events or 5 s", 5_000),
-    Contender("pyiceberg_100", "(b) PyIceberg append of 100 dicts", 20_000),
-    Contender("trino_5000", "(c) Trino INSERT of 5,000 events", 20_000),
+    Contender("pyiceberg_100", "(b) PyIceberg append of 100 dicts", 10_000),
+    Contender("trino_5000", "(c) Trino INSERT of 5,000 events", 10_000),
     Contender("pyiceberg_batch", "(d) PyIceberg append at our batch size, no validation, no ledger"),
 )
 

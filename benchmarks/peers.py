@@ -124,7 +124,11 @@ def append_blocks(table: Table) -> Insert:
         stamps = pa.array([message.timestamp()[1] for message in messages], pa.timestamp("ms", tz="UTC"))
         columns["kafka_timestamp"] = stamps.cast(UTC_TIME)
         columns["ingested_at"] = pa.repeat(pa.scalar(datetime.now(UTC), UTC_TIME), count)
-        table.append(pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema))
+        given = [
+            columns[field.name].cast(field.type) if field.name in columns else pa.nulls(count, field.type)
+            for field in schema
+        ]
+        table.append(pa.table(given, schema=schema))
 
     return append
 

@@ -4,7 +4,9 @@
 
 import json
 import sys
+import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lakehouse import settings as settings_module
-from lakehouse.errors import LakehouseError
+from lakehouse.errors import FileRefusedError, LakehouseError
 from lakehouse.naming import Domain
 from lakehouse.stack import commands as stack_commands
 
@@ -30,9 +32,11 @@ app = typer.Typer(
 dead_letters_app = typer.Typer(
     no_args_is_help=True, help="Records that were refused: which, why, and their exact bytes."
 )
+ingest_app = typer.Typer(no_args_is_help=True, help="Take files in: CSV, Parquet, JSON Lines.")
 produce_app = typer.Typer(no_args_is_help=True, help="Send realistic events to Kafka.")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(produce_app, name="produce")
+app.add_typer(ingest_app, name="ingest")
 stack_commands.register(app)
 
 console = Console()
@@ -99,6 +103,57 @@ def produce_pgr(
     with counting(console, f"Sending to {settings.kafka_topic}", count) as advance:
         sent = send(settings, settings.kafka_topic, messages, rate=rate, on_sent=advance)
     console.print(f"{sent:,} messages acknowledged by Kafka on topic {settings.kafka_topic}")
+
+
+@ingest_app.command("file")
+def ingest_files(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH…", help="CSV, Parquet or JSON Lines, also packed (.gz).")
+    ],
+    service: Annotated[str | None, typer.Option(help="Service of records that name none, e.g. PGR.")] = None,
+) -> None:
+    """Take the records of files in as service events, each file once, whatever its name.
+
+    A record that the contract refuses becomes a dead letter with the file and its row; the rest goes on. A run that was
+    ended is completed by repeating it. Exit code 0 only when every file was taken.
+
+    Example: lakehouse ingest file events.csv.gz more.parquet --service PGR
+    """
+    from lakehouse.adapters.iceberg.catalog import connect
+    from lakehouse.domains.feeds import FILES
+    from lakehouse.ledger import lookup
+    from lakehouse.ledger.ingest import ingest_file
+    from lakehouse.progress import landing
+
+    catalog = connect(settings_module.load())
+    is_complete = True
+    for path in paths:
+        try:
+            with landing(console, path) as (on_bytes, on_records):
+                outcome = ingest_file(
+                    catalog,
+                    FILES,
+                    path,
+                    run_id=f"ingest-{uuid.uuid4()}",
+                    service=service,
+                    on_bytes=on_bytes,
+                    on_records=on_records,
+                )
+        except FileRefusedError as error:
+            is_complete = False
+            console.print(_plain(f"refused: {error}"), style="red", soft_wrap=True)
+            continue
+        before = ", taken in before; nothing was written" if outcome.is_repeat else ""
+        console.print(
+            _plain(f"{outcome.source}: {outcome.rows:,} rows, {outcome.dead_letters:,} dead letters{before}"),
+            soft_wrap=True,
+        )
+        if outcome.dead_letters:
+            letters = lookup.list_dead_letters(catalog, source=outcome.source)
+            for row in lookup.count_by_reason(letters):
+                console.print(_plain(f"  {row['dead_letters']:,} × {row['error_type']}"))
+            console.print(_plain(f"  lakehouse dead-letters list --source '{outcome.source}'"), soft_wrap=True)
+    raise typer.Exit(0 if is_complete else 1)
 
 
 @app.command("audit")

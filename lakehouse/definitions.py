@@ -7,14 +7,14 @@ import dagster as dg
 from lakehouse.adapters.dbt.resource import DbtResource
 from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.adapters.kafka.resource import KafkaResource
-from lakehouse.domains.feeds import FEEDS
+from lakehouse.domains.feeds import FEEDS, FILES
 from lakehouse.domains.pgr import definitions as pgr
-from lakehouse.orchestration.dead_letters import dead_letters_spec
+from lakehouse.orchestration.platform import platform_specs
 
 defs = dg.Definitions.merge(
     pgr.defs,
     dg.Definitions(
-        assets=[dead_letters_spec(FEEDS)],
+        assets=platform_specs(FEEDS, [FILES]),
         resources={"kafka": KafkaResource(), "iceberg": IcebergResource(), "dbt": DbtResource()},
     ),
 )

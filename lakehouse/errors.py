@@ -25,3 +25,7 @@ class LedgerGapError(LakehouseError):
 
 class LedgerConflictError(LakehouseError):
     """Another writer kept winning the race for a table."""
+
+
+class FileRefusedError(LakehouseError):
+    """A file cannot be taken in as a whole."""

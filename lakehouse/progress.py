@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 
 @contextmanager
@@ -16,3 +25,21 @@ def counting(console: Console, title: str, total: int) -> Iterator[Callable[[int
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(title, total=total)
         yield lambda done: progress.update(task, completed=done)
+
+
+@contextmanager
+def landing(console: Console, path: Path) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+    """A bar over a file's bytes while it is looked at, then the number of its records that were landed.
+
+    Yields:
+        Functions that take the bytes, and the records, that are done.
+    """
+    size = path.stat().st_size if path.is_file() else 0
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(f"Looking at {path.name}", total=size)
+
+        def on_records(records: int) -> None:
+            progress.update(task, description=f"{path.name}: {records:,} records landed")
+
+        yield lambda read: progress.update(task, completed=read), on_records

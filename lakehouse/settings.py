@@ -56,6 +56,12 @@ class Settings(BaseSettings):
         description="Root of the tables' data, `file:///…` or `s3://…`. Default: `warehouse` in `home`.",
     )
 
+    staging: str = Field(
+        "",
+        validation_alias=_names("staging"),
+        description="Folder into which files are dropped to be taken in. Default: `staging` in `home`.",
+    )
+
     kafka_bootstrap_servers: str = Field(
         "",
         validation_alias=_names("kafka_bootstrap_servers", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BROKERS"),
@@ -215,6 +221,11 @@ class Settings(BaseSettings):
     def warehouse_uri(self) -> str:
         """Root of the warehouse, without a trailing slash."""
         return self.warehouse or (self.home / "warehouse").as_uri()
+
+    @property
+    def staging_folder(self) -> Path:
+        """Folder into which files are dropped."""
+        return Path(self.staging).expanduser().absolute() if self.staging else self.home / "staging"
 
     @property
     def runs_kafka(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lakehouse.adapters.kafka.batch import RECORDS, KafkaBatch, Range
+from lakehouse.adapters.batch import RECORDS, Batch, Range
 
 TOPIC = "pgr-events"
 TOPIC_ID = "topic-1"
@@ -42,7 +42,7 @@ def kafka_batch(
     partition: int = 0,
     ends: tuple[int, int] | None = None,
     topic_id: str = TOPIC_ID,
-) -> KafkaBatch:
+) -> Batch:
     """A batch of one partition; its range is that of the offsets, or `ends`."""
     offsets = sorted(values)
     start, end = ends or (offsets[0], offsets[-1] + 1)
@@ -56,4 +56,4 @@ def kafka_batch(
         ],
         schema=RECORDS,
     )
-    return KafkaBatch(TOPIC, topic_id, records, {partition: Range(start, end)})
+    return Batch(TOPIC, topic_id, records, {partition: Range(start, end)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lakehouse.contracts.contract import Column, Contract, Transform, Type
-from lakehouse.contracts.lineage import KAFKA_COORDINATES
+from lakehouse.contracts.lineage import DELIVERY_COORDINATES, KAFKA_COORDINATES
 from lakehouse.naming import DEAD_LETTERS
 
 DEAD_LETTER = Contract(
@@ -13,7 +13,7 @@ DEAD_LETTER = Contract(
     description="Records that a contract refused. One row a refused record, with its exact bytes, reason and origin.",
     fields=(
         Column("dead_letter_id", Type.STRING, "Origin as one word: `topic:partition:offset`.", required=True),
-        Column("source", Type.STRING, "Where the record came from: the topic's name.", required=True),
+        Column("source", Type.STRING, "Where the record came from: the topic's name, or `source_file`.", required=True),
         Column(
             "contract", Type.STRING, "Name, version and fingerprint of the contract that refused it.", required=True
         ),
@@ -23,6 +23,7 @@ DEAD_LETTER = Contract(
             "Kind of failure, in upper case, for counting.",
             required=True,
             known_values=(
+                "MALFORMED_ROW",
                 "NULL_VALUE",
                 "EMPTY_VALUE",
                 "INVALID_UTF8",
@@ -45,6 +46,6 @@ DEAD_LETTER = Contract(
         Column("failed_at", Type.TIMESTAMP, "When it was refused (UTC).", required=True),
         Column("run_id", Type.STRING, "Run that refused it."),
     ),
-    lineage=KAFKA_COORDINATES,
+    lineage=(*KAFKA_COORDINATES, *DELIVERY_COORDINATES),
     partition_by=(("source", Transform.IDENTITY), ("failed_at", Transform.DAY)),
 )

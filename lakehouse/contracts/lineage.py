@@ -12,3 +12,10 @@ KAFKA_COORDINATES = (
     Column("kafka_offset", Type.LONG, "Offset in the partition: with topic and partition, the record's coordinate."),
     Column("kafka_timestamp", Type.TIMESTAMP, "Time of the record in Kafka (UTC)."),
 )
+
+DELIVERY_COORDINATES = (
+    Column(
+        "source_file", Type.STRING, "File or append that brought the record, `name@hash of its content`; else null."
+    ),
+    Column("source_row", Type.LONG, "Its number there: a row with the header as 1, a line of JSON from 1."),
+)

@@ -1,4 +1,4 @@
-"""Validation of a whole Arrow batch at once: bytes in, two Arrow tables out.
+"""Validation of a whole Arrow batch at once: bytes, or text by column, in; two Arrow tables out.
 
 JSON is parsed by DuckDB, whose functions answer per value: a bad record costs only itself. What that parser is more
 lenient about than RFC 8259 (NaN, trailing commas), and what no column can hold (NUL, deep nesting), is recognised by a
@@ -8,8 +8,9 @@ cheap pattern and then checked strictly, record by record, for the few that matc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import duckdb
@@ -28,17 +29,6 @@ EARLIEST, LATEST = "1900-01-01", "2200-01-01"
 """Bounds of a believable time."""
 
 _NOT_A_NUMBER = r"\s*[-+]?(?i:nan|inf(?:inity)?)\s*[,}\]]"
-_SUSPICIOUS = rf"""
-    contains(text, '\u0000')
-    or regexp_matches(text, ',(\s*[}}\]]|{_NOT_A_NUMBER})')
-    or regexp_matches(text, ':{_NOT_A_NUMBER}')
-    or regexp_matches(text, '\[{_NOT_A_NUMBER}')
-    or 2 * strlen(text) - strlen(replace(text, '{{', '')) - strlen(replace(text, '[', '')) > {MAX_DEPTH}
-"""
-"""Where the parser may have accepted what RFC 8259 does not, a NUL may hide or nesting be deep; cheap, so imprecise.
-
-Patterns that begin with a literal are searched for by that byte: together they take half the time of a single one.
-"""
 
 REFUSAL = pa.schema([("row", pa.int64()), ("error_type", pa.string()), ("error_message", pa.string())])
 """One row a refused record: its position in the batch and why."""
@@ -68,30 +58,70 @@ class _Check:
 
 
 class Validator:
-    """Checks records, as bytes of JSON, against one contract. Not for use by two threads at once."""
+    """Checks records against one contract. Not for use by two threads at once."""
 
-    def __init__(self, contract: Contract) -> None:
-        """Prepare the statement; it is the same for every batch."""
+    def __init__(self, contract: Contract, defaults: Mapping[str, str] | None = None) -> None:
+        """Get ready; the statements are the same for every batch.
+
+        Args:
+            contract: What a record must look like.
+            defaults: Values of text fields for records that carry none.
+        """
         self.contract = contract
-        self._checks = list(_checks(contract))
-        self._sql = _statement(contract, self._checks)
+        self._defaults = dict(defaults or {})
         names = [column.name for column in contract.fields] + ([contract.raw_payload] if contract.raw_payload else [])
         types = arrow_schema(contract)
         self._accepted = pa.schema([("row", pa.int64()), *(types.field(name).with_nullable(True) for name in names)])
+        self._statements: dict[tuple[str, ...], _Statement] = {}
         self._duckdb = duckdb.connect(config={"threads": 1})
         self._duckdb.execute("set TimeZone = 'UTC'")
 
     def validate(self, payloads: pa.Array | pa.ChunkedArray) -> Verdict:
-        """Split a batch into what the contract accepts and what it refuses.
+        """Split a batch of JSON records into what the contract accepts and what it refuses.
 
         Args:
             payloads: The records' values, binary; null where a record has none.
         """
-        self._duckdb.register("batch", pa.table({"row": pa.arange(0, len(payloads)), "payload": payloads}))
-        checked = self._duckdb.sql(self._sql).to_arrow_table()
+        return self._split(pa.table({"payload": payloads}), self._of_json, payloads)
+
+    def validate_cells(self, cells: pa.Table, rubbish: pa.Array | pa.ChunkedArray) -> Verdict:
+        """Split a batch of records that came as text by column.
+
+        Args:
+            cells: Text by column, null where a cell is empty. Columns that the contract does not know make up the
+                payload that is kept, together with the others.
+            rubbish: Bytes of a record that no columns could be made of, null for all others.
+        """
+        known = tuple(name for name in cells.column_names if name in {column.name for column in self.contract.fields})
+        is_all_known = len(known) == cells.num_columns
+        kept = pa.nulls(len(rubbish), pa.string()) if is_all_known else self.as_json(cells)
+        return self._split(cells.select(known).append_column("payload", rubbish), self._of_cells(known), kept)
+
+    def as_json(self, cells: pa.Table) -> pa.ChunkedArray:
+        """Each row as the text of one JSON object, without its nulls."""
+        names = ", ".join(f"{_quoted(name)}: {_identifier(name)}" for name in cells.column_names)
+        self._duckdb.register("cells", cells)
+        text = self._duckdb.sql(f"select json_merge_patch('{{}}', {{{names}}})::varchar as text from cells")
+        found = text.to_arrow_table()["text"]
+        self._duckdb.unregister("cells")
+        return found
+
+    @cached_property
+    def _of_json(self) -> _Statement:
+        return _statement(self.contract, _json_checks(), _json_head(self.contract, self._defaults))
+
+    def _of_cells(self, known: tuple[str, ...]) -> _Statement:
+        if known not in self._statements:
+            head = _cells_head(self.contract, self._defaults, known)
+            self._statements[known] = _statement(self.contract, _cells_checks(self.contract), head)
+        return self._statements[known]
+
+    def _split(self, batch: pa.Table, statement: _Statement, payloads: pa.Array | pa.ChunkedArray) -> Verdict:
+        self._duckdb.register("batch", batch.append_column("row", pa.arange(0, batch.num_rows)))
+        checked = self._duckdb.sql(statement.sql).to_arrow_table()
         self._duckdb.unregister("batch")
         accepted = checked.select(["row", *(column.name for column in self.contract.fields)])
-        refusals = dict(self._refusals(checked))
+        refusals = dict(self._refusals(checked, statement.checks))
         if refusals:
             is_refused = pc.is_in(checked["row"], pa.array(list(refusals), pa.int64()))
             accepted = accepted.filter(pc.invert(is_refused))
@@ -104,14 +134,14 @@ class Validator:
         )
         return Verdict(accepted.cast(self._accepted), refused)
 
-    def _refusals(self, checked: pa.Table) -> Iterator[tuple[int, tuple[str, str]]]:
+    def _refusals(self, checked: pa.Table, checks: Sequence[_Check]) -> Iterator[tuple[int, tuple[str, str]]]:
         """Error type and message by row. Touches only what a check found bad, or the pattern found suspicious."""
         bad = _present(checked, "error", ["row", "error", "texts", "types"])
         for record in bad.to_pylist():
-            check = self._checks[record["error"]]
+            check = checks[record["error"]]
             text = kind = None
             if check.field is not None:
-                text, kind = record["texts"][check.field], record["types"][1 + check.field]
+                text, kind = record["texts"][check.field], record["types"][check.field]
             yield record["row"], (check.error_type, check.message.format(text=_Excerpt(text), kind=str(kind).lower()))
         # A string that holds an object is a document of its own, so those columns are checked as well as the record.
         texts = ["suspicious_text", *(c.name for c in self.contract.fields if c.type is Type.JSON_OBJECT)]
@@ -133,36 +163,105 @@ class _Excerpt(str):
     length: int
 
 
-def _statement(contract: Contract, checks: list[_Check]) -> str:
-    """SQL over ``batch(row, payload)``: the typed fields, and for a bad record the number of the first failed check."""
+@dataclass(frozen=True)
+class _Statement:
+    """SQL over ``batch``, and the checks whose numbers it answers with."""
+
+    sql: str
+    checks: tuple[_Check, ...]
+
+
+def _statement(contract: Contract, of_record: Iterator[_Check], extracted: str) -> _Statement:
+    """SQL for the typed fields, and for a bad record the number of the first failed check.
+
+    Args:
+        contract: What a record must look like.
+        of_record: Checks of the record as a whole.
+        extracted: Common table expressions that end with ``extracted``: row, payload, each field's text and JSON type
+            as ``<field>__text`` and ``<field>__type``, and a suspicious text or null.
+    """
     fields = contract.fields
-    paths = ", ".join(f"'$.{column.name}'" for column in fields)
-    extracted = ", ".join(
-        f"nullif(texts[{i}], '') as {c.name}__text, types[{i + 1}] as {c.name}__type"
-        for i, c in enumerate(fields, start=1)
-    )
+    checks = (*of_record, *_checks(contract))
     typed = ", ".join(f"{_typed(column)} as {column.name}" for column in fields)
     output = ", ".join(f"coalesce({c.name}, {c.derived}) as {c.name}" if c.derived else c.name for c in fields)
     error = " ".join(f"when {check.condition} then {i}" for i, check in enumerate(checks))
+    texts, types = (", ".join(f"{column.name}__{what}" for column in fields) for what in ("text", "type"))
+    sql = f"""
+        with {extracted},
+        typed as (select *, {typed} from extracted),
+        judged as (select *, case {error} end as error from typed)
+        select row, {output}, error,
+            case when error is not null then [{texts}] end as texts,
+            case when error is not null then [{types}] end as types,
+            case when error is null then suspicious_text end as suspicious_text
+        from judged
+    """
+    return _Statement(sql, checks)
+
+
+def _json_head(contract: Contract, defaults: Mapping[str, str]) -> str:
+    paths = ", ".join(f"'$.{column.name}'" for column in contract.fields)
+    fields = ", ".join(
+        _field(column.name, f"texts[{i}]", f"types[{i + 1}]", defaults)
+        for i, column in enumerate(contract.fields, start=1)
+    )
     return f"""
-        with decoded as (select row, payload, try(decode(payload)) as text from batch),
+        decoded as (select row, payload, try(decode(payload)) as text from batch),
         documents as (select *, try_cast(text as json) as document from decoded),
         objects as (
             select *,
                 json_type(document, ['$', {paths}]) as types,
                 json_extract_string(document, [{paths}]) as texts,
-                {_SUSPICIOUS} as is_suspicious
+                case when {_suspicious("text")} then text end as suspicious_text
             from documents
         ),
-        extracted as (select *, {extracted} from objects),
-        typed as (select *, {typed} from extracted),
-        judged as (select *, case {error} end as error from typed)
-        select row, {output}, error,
-            case when error is not null then texts end as texts,
-            case when error is not null then types end as types,
-            case when error is null and is_suspicious then text end as suspicious_text
-        from judged
+        extracted as (select *, {fields} from objects)
     """
+
+
+def _cells_head(contract: Contract, defaults: Mapping[str, str], known: tuple[str, ...]) -> str:
+    fields = ", ".join(
+        _field(column.name, column.name if column.name in known else "null::varchar", "'VARCHAR'", defaults)
+        for column in contract.fields
+    )
+    documents = [column.name for column in contract.fields if column.type is Type.JSON_OBJECT and column.name in known]
+    branches = " ".join(f"when {_suspicious(name)} then {name}" for name in documents)
+    suspicious = f"case {branches} end" if documents else "null::varchar"
+    return f"extracted as (select row, payload, {suspicious} as suspicious_text, {fields} from batch)"
+
+
+def _field(name: str, text: str, kind: str, defaults: Mapping[str, str]) -> str:
+    """Text and JSON type of a field; an empty text is none."""
+    if name not in defaults:
+        return f"nullif({text}, '') as {name}__text, {kind} as {name}__type"
+    given = f"nullif({text}, '')"
+    return (
+        f"coalesce({given}, {_quoted(defaults[name])}) as {name}__text, "
+        f"case when {given} is null then 'VARCHAR' else {kind} end as {name}__type"
+    )
+
+
+def _suspicious(text: str) -> str:
+    """Where the parser may have accepted what RFC 8259 does not, a NUL may hide or nesting be deep.
+
+    Cheap, so imprecise. Patterns that begin with a literal are searched for by that byte: together they take half the
+    time of a single one.
+    """
+    return rf"""
+        contains({text}, '\u0000')
+        or regexp_matches({text}, ',(\s*[}}\]]|{_NOT_A_NUMBER})')
+        or regexp_matches({text}, ':{_NOT_A_NUMBER}')
+        or regexp_matches({text}, '\[{_NOT_A_NUMBER}')
+        or 2 * strlen({text}) - strlen(replace({text}, '{{', '')) - strlen(replace({text}, '[', '')) > {MAX_DEPTH}
+    """
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _typed(column: Column) -> str:
@@ -170,7 +269,7 @@ def _typed(column: Column) -> str:
     text, kind = f"{column.name}__text", f"{column.name}__type"
     match column.type:
         case Type.STRING:
-            return f"case when {kind} = 'VARCHAR' then {text} end"
+            return text  # of another type it is refused by a check
         case Type.TIMESTAMP:
             return f"case when regexp_matches({text}, '{_TIMESTAMP}') then try_cast({text} as timestamptz) end"
         case Type.DATE:
@@ -185,13 +284,25 @@ def _typed(column: Column) -> str:
             raise ValueError(f"{column.name}: a JSON record cannot carry a field of type {column.type}")
 
 
-def _checks(contract: Contract) -> Iterator[_Check]:
-    """All checks, in the order in which they are tried."""
+def _json_checks() -> Iterator[_Check]:
+    """Checks of a JSON record as a whole."""
     yield _Check("payload is null", "NULL_VALUE", "the record has no value")
     yield _Check("octet_length(payload) = 0", "EMPTY_VALUE", "the record is empty")
     yield _Check("text is null", "INVALID_UTF8", "the record is not valid UTF-8")
     yield _Check("document is null", "INVALID_JSON", "the record is not valid JSON")
     yield _Check("types[1] <> 'OBJECT'", "NOT_AN_OBJECT", "the record is JSON, but not an object")
+
+
+def _cells_checks(contract: Contract) -> Iterator[_Check]:
+    """Checks of a record that came as cells."""
+    yield _Check("payload is not null and try(decode(payload)) is null", "INVALID_UTF8", "the row is not valid UTF-8")
+    yield _Check("payload is not null", "MALFORMED_ROW", "the row does not have one cell for each column of the header")
+    texts = ", ".join(f"{column.name}__text" for column in contract.fields)
+    yield _Check(f"contains(concat({texts}), chr(0))", "NUL_CHARACTER", "a cell holds the character U+0000")
+
+
+def _checks(contract: Contract) -> Iterator[_Check]:
+    """Checks of fields and rules, in the order in which they are tried, after those of the record."""
     for position, column in enumerate(contract.fields):
         yield from _field_checks(position, column)
     for rule in contract.rules:

@@ -6,6 +6,8 @@ from lakehouse.domains.pgr.bronze import FEED as PGR_FEED
 from lakehouse.settings import Settings
 
 FEEDS = (PGR_FEED,)
+FILES = PGR_FEED.contract
+"""What a file of service events holds."""
 
 
 def ensure_topics(settings: Settings) -> None:

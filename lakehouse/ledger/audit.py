@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -21,9 +21,11 @@ from lakehouse.adapters.iceberg.catalog import find_table
 from lakehouse.adapters.kafka.client import TopicState
 from lakehouse.ledger.census import Census, Key, take_census, write_mark
 from lakehouse.ledger.dead_letters import find_dead_letters
+from lakehouse.ledger.deliveries import completed, under_way
 from lakehouse.ledger.feed import Feed
 from lakehouse.ledger.offsets import Interval, length, missing, repeated
-from lakehouse.ledger.state import Entry, read_entries, read_topics
+from lakehouse.ledger.origin import is_delivery
+from lakehouse.ledger.state import Entry, read_entries, read_sources
 from lakehouse.ledger.writer import gaps
 from lakehouse.naming import TableName
 
@@ -109,6 +111,7 @@ def audit(
     names: dict[TableName, list[str]] = {}
     for feed in (feeds := list(feeds)):
         names.setdefault(feed.contract.table, []).append(feed.topic_name)
+    before = {name: completed(catalog, name) for name in names}
     # In this order: letters are committed before the rows of their batch, so they reach at least as far.
     tables = {name: find_table(catalog, name) for name in names}
     letters_table = find_dead_letters(catalog)
@@ -116,6 +119,13 @@ def audit(
     censuses = {name: take_census(table, deep=deep) for name, table in tables.items()}
     if _marks_differ(letters, censuses.values()):
         return audit(catalog, feeds, topics, probe, deep=True)
+    deliveries = {
+        name: _deliveries(table, before[name], completed(catalog, name), censuses[name])
+        for name, table in tables.items()
+    }
+    if not deep and _is_doubtful(deliveries.values(), censuses.values(), letters):
+        return audit(catalog, feeds, topics, probe, deep=True)
+    is_settled = not any(under_way(table) for table in tables.values() if table is not None)
     accounts: list[Account] = []
     for name, table in tables.items():
         rows = censuses[name]
@@ -125,23 +135,66 @@ def audit(
         # What was landed from a topic that no feed reads any more is accounted for by the tables alone.
         for topic in sorted(_topics(table, rows) - set(names[name])):
             found += _accounts(topic, table, rows, letters, None, None)
+        delivered = list(_delivery_accounts(deliveries[name], rows, letters))
+        if not deep and not all(account.closes for account in delivered):
+            return audit(catalog, feeds, topics, probe, deep=True)
+        found += delivered
         if rows.direct:
             found.append(Account(str(name), None, direct=rows.direct))
         accounts += found
-        if table is not None and all(account.closes for account in found):
+        if table is not None and is_settled and all(account.closes for account in found):
             _remember(table, rows, _positions(found))
     positions = _positions(accounts)
-    is_covered = {*letters.offsets, *letters.verified} <= set(positions) and not any(
+    known = {*positions, *((source, 0) for entries in deliveries.values() for source in entries)}
+    is_covered = {*letters.offsets, *letters.verified} <= known and not any(
         len(_from(letters.of(key), position)) for key, position in positions.items()
     )
-    if letters_table is not None and is_covered and all(account.closes for account in accounts):
+    if letters_table is not None and is_settled and is_covered and all(account.closes for account in accounts):
         _remember(letters_table, letters, positions)
     return Report(accounts)
 
 
 def _topics(table: Table | None, rows: Census) -> set[str]:
-    landed = {topic for topic, _ in (*rows.offsets, *rows.verified)}
-    return landed | (read_topics(table.properties) if table is not None else set())
+    landed = {source for source, _ in (*rows.offsets, *rows.verified)}
+    sources = landed | (read_sources(table.properties) if table is not None else set())
+    return {source for source in sources if not is_delivery(source)}
+
+
+def _deliveries(
+    table: Table | None, before: dict[str, Entry], after: dict[str, Entry], rows: Census
+) -> dict[str, Entry]:
+    """Accounts of the deliveries as of the moment at which the table was read.
+
+    One that was completed meanwhile is in the table whole, in part or not at all: in part, its properties say how far.
+    """
+    landed = {source for source, _ in rows.offsets}
+    new = {source: entry for source, entry in after.items() if source in landed}
+    nowhere = {source: Entry("", first=0, position=0) for source in landed if is_delivery(source)}
+    return nowhere | before | new | (under_way(table) if table is not None else {})
+
+
+def _is_doubtful(deliveries: Iterable[dict[str, Entry]], censuses: Iterable[Census], letters: Census) -> bool:
+    """Whether deliveries that were verified before must be looked at again: the totals do not match."""
+
+    def seen(census: Census) -> int:
+        new = sum(len(offsets) for (source, _), offsets in census.offsets.items() if is_delivery(source))
+        return census.delivered + new
+
+    deliveries = list(deliveries)
+    rows = [sum(entry.rows for entry in entries.values()) for entries in deliveries]
+    refused = sum(entry.dead_letters for entries in deliveries for entry in entries.values())
+    return rows != [seen(census) for census in censuses] or refused != seen(letters)
+
+
+def _delivery_accounts(entries: dict[str, Entry], rows: Census, letters: Census) -> Iterable[Account]:
+    for source, entry in sorted(entries.items()):
+        key = (source, 0)
+        if rows.delivered and not len(rows.of(key)) and not len(letters.of(key)):
+            account = Account(source, None, entry.first, entry.position, bronze=entry.rows)
+            account.dead_letters, account.skipped = entry.dead_letters, entry.skipped
+        else:
+            account = replace(_account(source, 0, entry, rows, letters, None), partition=None)
+        yield account
 
 
 def _positions(accounts: Iterable[Account]) -> dict[Key, int]:

@@ -13,12 +13,13 @@ from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.table import FileScanTask, Table
 
-COORDINATES = ("kafka_topic", "kafka_partition", "kafka_offset")
+from lakehouse.ledger.origin import ORIGINS, is_delivery
+
 MARK = "lakehouse.audit.verified"
 """Table property with what an earlier audit has verified."""
 
 Key = tuple[str, int]
-"""Topic and partition."""
+"""Source and partition."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Mark:
     """Offset up to which they were verified, by ``topic:partition``."""
     direct: int
     """Rows without a coordinate."""
+    delivered: int = 0
+    """Rows of deliveries, all together: there may be any number of them."""
 
 
 @dataclass
@@ -45,6 +48,8 @@ class Census:
     """Offsets in the files since, sorted."""
     direct: int = 0
     """Rows without a coordinate: written by SQL, outside any ledger."""
+    delivered: int = 0
+    """Rows of deliveries that an earlier audit has verified."""
 
     def of(self, key: Key) -> pa.Array:
         """Offsets of a partition in the files since."""
@@ -75,7 +80,7 @@ def take_census(table: Table | None, *, deep: bool) -> Census:
     is_intact = not (old - _paths(tasks)) and not any(task.delete_files for task in tasks)
     if mark and is_intact:
         census.verified = {_key(text): (rows, mark.positions[text]) for text, rows in mark.rows.items()}
-        census.direct = mark.direct
+        census.direct, census.delivered = mark.direct, mark.delivered
         tasks = _without(tasks, old)
     if tasks:
         _count(census, _read(table, tasks))
@@ -86,11 +91,13 @@ def write_mark(table: Table, census: Census, positions: Mapping[Key, int]) -> No
     """Remember what was verified, in the table. Only for one whose account closes."""
     if census.snapshot_id is None:
         return
+    landed = sum(len(offsets) for (source, _), offsets in census.offsets.items() if is_delivery(source))
     mark = Mark(
         snapshot_id=census.snapshot_id,
         rows={_text(key): census.rows(key) for key in positions},
         positions={_text(key): position for key, position in positions.items()},
         direct=census.direct,
+        delivered=census.delivered + landed,
     )
     with table.transaction() as transaction:
         transaction.set_properties({MARK: json.dumps(asdict(mark), sort_keys=True)})
@@ -119,19 +126,32 @@ def _without(tasks: list[FileScanTask], paths: Counter[str]) -> list[FileScanTas
 
 
 def _read(table: Table, tasks: list[FileScanTask]) -> pa.Table:
-    projection = table.schema().select(*COORDINATES)
-    return ArrowScan(table.metadata, table.io, projection, AlwaysTrue()).to_table(tasks)
+    """Coordinates of all rows; null where the table has no such column yet."""
+    columns = [name for origin in ORIGINS for name in (origin.source, origin.partition, origin.offset) if name]
+    stored = [name for name in columns if name in table.schema().column_names]
+    rows = ArrowScan(table.metadata, table.io, table.schema().select(*stored), AlwaysTrue()).to_table(tasks)
+    for name in set(columns) - set(stored):
+        rows = rows.append_column(name, pa.nulls(rows.num_rows))
+    return rows
 
 
 def _count(census: Census, rows: pa.Table) -> None:
-    census.direct += rows["kafka_offset"].null_count
-    rows = rows.filter(pc.is_valid(rows["kafka_offset"]))
-    keys = rows.group_by(["kafka_topic", "kafka_partition"]).aggregate([]).to_pylist()
-    for key in keys:
-        topic, partition = key["kafka_topic"], key["kafka_partition"]
-        here = pc.and_(pc.equal(rows["kafka_topic"], topic), pc.equal(rows["kafka_partition"], partition))
-        offsets = rows.filter(here)["kafka_offset"].combine_chunks()
-        census.offsets[topic, partition] = offsets.take(pc.sort_indices(offsets))
+    for origin in ORIGINS:
+        have_one = rows.filter(pc.is_valid(origin.offsets(rows)))
+        rows = rows.filter(pc.is_null(origin.offsets(rows)))
+        coordinates = pa.table(
+            {
+                "source": have_one[origin.source],
+                "partition": origin.partitions(have_one),
+                "offset": origin.offsets(have_one),
+            }
+        )
+        for key in coordinates.group_by(["source", "partition"]).aggregate([]).to_pylist():
+            is_source = pc.equal(coordinates["source"], key["source"])
+            here = pc.and_(is_source, pc.equal(coordinates["partition"], key["partition"]))
+            offsets = coordinates.filter(here)["offset"].combine_chunks()
+            census.offsets[key["source"], key["partition"]] = offsets.take(pc.sort_indices(offsets))
+    census.direct += rows.num_rows
 
 
 def _text(key: Key) -> str:

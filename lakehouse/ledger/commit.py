@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 from pyiceberg.exceptions import CommitFailedException
@@ -27,8 +27,15 @@ class LostRace(Exception):
     """Another commit came first; nothing of this one has landed."""
 
 
-def append(table: Table, rows: pa.Table, properties: Mapping[str, str], evidence: Mapping[str, str]) -> None:
-    """Append rows and set table properties in one commit, or do nothing.
+def append(
+    table: Table,
+    rows: pa.Table,
+    properties: Mapping[str, str],
+    evidence: Mapping[str, str],
+    *,
+    remove: Iterable[str] = (),
+) -> None:
+    """Append rows, set and remove table properties in one commit, or do nothing.
 
     The commit always makes a snapshot, even without rows: a commit of properties alone does not move what a
     concurrent append asserts, and would let a stale one land behind it.
@@ -38,6 +45,7 @@ def append(table: Table, rows: pa.Table, properties: Mapping[str, str], evidence
         rows: In the table's schema; may be empty.
         properties: Table properties to set.
         evidence: Properties of the snapshot, for whoever looks at it later.
+        remove: Names of table properties to remove.
 
     Raises:
         LostRace: the table moved on since it was loaded.
@@ -48,6 +56,7 @@ def append(table: Table, rows: pa.Table, properties: Mapping[str, str], evidence
         with table.transaction() as transaction:
             transaction.append(rows, snapshot_properties={**evidence, COMMIT_ID: commit_id})
             transaction.set_properties(dict(properties))
+            transaction.remove_properties(*remove)
     except CommitFailedException as error:
         raise LostRace(str(error)) from error
     except Exception as error:

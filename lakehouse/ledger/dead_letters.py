@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -13,12 +14,12 @@ from pyiceberg.table import Table
 
 from lakehouse.adapters.iceberg.catalog import ensure_table, find_table
 from lakehouse.adapters.iceberg.filters import at_least, equal
-from lakehouse.adapters.kafka.batch import KafkaBatch
 from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.contract import Contract
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.errors import LedgerConflictError
 from lakehouse.ledger.commit import LostRace, append
+from lakehouse.ledger.origin import Origin
 from lakehouse.ledger.state import Entry, read_entries, to_properties
 
 ATTEMPTS = 20
@@ -29,30 +30,31 @@ Coordinates = dict[int, list[int]]
 
 
 class DeadLetters:
-    """The table of dead letters, as a writer of one topic sees it."""
+    """The table of dead letters, as a writer of one source sees it."""
 
-    def __init__(self, catalog: Catalog, topic: str) -> None:
+    def __init__(self, catalog: Catalog, source: str, origin: Origin) -> None:
         """Open the table, created or evolved first."""
         self._table: Table = ensure_table(catalog, DEAD_LETTER)
-        self._topic = topic
+        self._source = source
+        self._origin = origin
 
     def coordinates_from(self, positions: Mapping[int, int]) -> Coordinates:
-        """Coordinates of the topic that are dead letters already, from the given positions on.
+        """Coordinates of the source that are dead letters already, from the given positions on.
 
         There are some only after a writer was ended between its two commits, or while another one is at work; the
         table's own ledger tells without reading a row.
         """
         self._table.refresh()
-        entries = read_entries(self._table.properties, self._topic)
-        ahead = {p: start for p, start in positions.items() if p in entries and entries[p].position > start}
+        entries = read_entries(self._table.properties, self._source)
+        # Of a delivery that was taken in whole the ledger says nothing any more: then the table is asked.
+        ends = {partition: entry.position for partition, entry in entries.items()}
+        unknown = 0 if self._origin.partition else sys.maxsize
+        ahead = {p: start for p, start in positions.items() if ends.get(p, unknown) > start}
         if not ahead:
             return {}
-        columns = ("kafka_partition", "kafka_offset")
-        found = self._table.scan(row_filter=_coordinates_filter(self._topic, ahead), selected_fields=columns).to_arrow()
-        return {
-            partition: found.filter(pc.equal(found["kafka_partition"], partition))["kafka_offset"].to_pylist()
-            for partition in pc.unique(found["kafka_partition"]).to_pylist()
-        }
+        columns = tuple(name for name in (self._origin.partition, self._origin.offset) if name)
+        found = self._table.scan(row_filter=self._from(ahead), selected_fields=columns).to_arrow()
+        return {partition: offsets.to_pylist() for partition, offsets in self._by_partition(found).items()}
 
     def add(self, letters: pa.Table, run_id: str) -> None:
         """Append dead letters, leaving out those whose coordinates are there already.
@@ -65,39 +67,64 @@ class DeadLetters:
             LedgerConflictError: other writers won every race.
         """
         for _ in range(ATTEMPTS):
-            starts = {
-                partition: pc.min(offsets).as_py() for partition, offsets in _offsets_by_partition(letters).items()
-            }
+            starts = {partition: pc.min(offsets).as_py() for partition, offsets in self._by_partition(letters).items()}
             present = self.coordinates_from(starts)
-            new = letters.filter(pc.invert(is_among(letters["kafka_partition"], letters["kafka_offset"], present)))
+            is_there = is_among(self._origin.partitions(letters), self._origin.offsets(letters), present)
+            new = letters.filter(pc.invert(is_there))
             if not new.num_rows:
                 return
-            entries = read_entries(self._table.properties, self._topic)
+            entries = read_entries(self._table.properties, self._source)
             moved = {
                 partition: _advance(entries.get(partition), offsets)
-                for partition, offsets in _offsets_by_partition(new).items()
+                for partition, offsets in self._by_partition(new).items()
             }
             try:
-                append(self._table, new, to_properties(self._topic, moved), {"lakehouse.run-id": run_id})
+                append(self._table, new, to_properties(self._source, moved), {"lakehouse.run-id": run_id})
             except LostRace:
                 continue
             return
-        raise LedgerConflictError(f"dead letters of {self._topic}: lost {ATTEMPTS} races in a row; try again later")
+        raise LedgerConflictError(f"dead letters of {self._source}: lost {ATTEMPTS} races in a row; try again later")
+
+    def _by_partition(self, letters: pa.Table) -> dict[int, pa.ChunkedArray]:
+        partitions, offsets = self._origin.partitions(letters), self._origin.offsets(letters)
+        return {
+            partition: offsets.filter(pc.equal(partitions, partition))
+            for partition in pc.unique(partitions).to_pylist()
+        }
+
+    def _from(self, positions: Mapping[int, int]) -> BooleanExpression:
+        parts = []
+        for partition, start in positions.items():
+            reached = at_least(self._origin.offset, start)
+            here = self._origin.partition
+            parts.append(And(equal(here, partition), reached) if here else reached)
+        wanted: BooleanExpression = parts[0]
+        for part in parts[1:]:
+            wanted = Or(wanted, part)
+        return And(equal("source", self._source), wanted)
 
 
 def to_letters(
-    batch: KafkaBatch, refused: pa.Table, contract: Contract, *, failed_at: datetime, run_id: str
+    source: str,
+    records: pa.Table,
+    coordinates: Mapping[str, pa.Array | pa.ChunkedArray],
+    refused: pa.Table,
+    contract: Contract,
+    *,
+    failed_at: datetime,
+    run_id: str,
 ) -> pa.Table:
-    """Dead letters for the refused records of a batch, in the schema of the table.
+    """Dead letters for refused records, in the schema of the table.
 
     Args:
-        batch: The batch that was validated.
-        refused: Position in the batch, error type and message.
+        source: Name of the topic or delivery.
+        records: The refused records.
+        coordinates: Their lineage columns.
+        refused: Error type and message of each.
         contract: The contract that refused them.
         failed_at: When it did, UTC.
         run_id: The run that did.
     """
-    records = batch.records.take(refused["row"])
     count = refused.num_rows
 
     def same(value: object, type_: pa.DataType) -> pa.Array:
@@ -105,11 +132,11 @@ def to_letters(
 
     schema = arrow_schema(DEAD_LETTER)
     ids = pc.binary_join_element_wise(
-        same(batch.topic, pa.string()), records["partition"].cast(pa.string()), records["offset"].cast(pa.string()), ":"
+        same(source, pa.string()), records["partition"].cast(pa.string()), records["offset"].cast(pa.string()), ":"
     )
     columns = {
         "dead_letter_id": ids,
-        "source": same(batch.topic, pa.string()),
+        "source": same(source, pa.string()),
         "contract": same(contract.fingerprint, pa.string()),
         "error_type": refused["error_type"],
         "error_message": refused["error_message"],
@@ -117,12 +144,9 @@ def to_letters(
         "original_key": records["key"],
         "failed_at": same(failed_at, pa.timestamp("us", tz="UTC")),
         "run_id": same(run_id, pa.string()),
-        "kafka_topic": same(batch.topic, pa.string()),
-        "kafka_partition": records["partition"],
-        "kafka_offset": records["offset"],
-        "kafka_timestamp": records["timestamp"],
+        **coordinates,
     }
-    return pa.table([columns[name] for name in schema.names], schema=schema)
+    return pa.table([columns.get(field.name, pa.nulls(count, field.type)) for field in schema], schema=schema)
 
 
 def is_among(partitions: pa.ChunkedArray, offsets: pa.ChunkedArray, coordinates: Coordinates) -> pa.ChunkedArray:
@@ -139,13 +163,6 @@ def find_dead_letters(catalog: Catalog) -> Table | None:
     return find_table(catalog, DEAD_LETTER.table)
 
 
-def _offsets_by_partition(letters: pa.Table) -> dict[int, pa.ChunkedArray]:
-    return {
-        partition: letters.filter(pc.equal(letters["kafka_partition"], partition))["kafka_offset"]
-        for partition in pc.unique(letters["kafka_partition"]).to_pylist()
-    }
-
-
 def _advance(entry: Entry | None, offsets: pa.ChunkedArray) -> Entry:
     """Here an entry only says how far letters reach; a writer that was ended may have left some behind its position."""
     first, last = pc.min(offsets).as_py(), pc.max(offsets).as_py()
@@ -156,14 +173,3 @@ def _advance(entry: Entry | None, offsets: pa.ChunkedArray) -> Entry:
         position=max(known.position, last + 1),
         dead_letters=known.dead_letters + len(offsets),
     )
-
-
-def _coordinates_filter(topic: str, positions: Mapping[int, int]) -> BooleanExpression:
-    parts = [
-        And(equal("kafka_partition", partition), at_least("kafka_offset", start))
-        for partition, start in positions.items()
-    ]
-    wanted: BooleanExpression = parts[0]
-    for part in parts[1:]:
-        wanted = Or(wanted, part)
-    return And(equal("source", topic), wanted)

@@ -62,10 +62,10 @@ def read_entries(properties: Mapping[str, str], topic: str) -> dict[int, Entry]:
     }
 
 
-def read_topics(properties: Mapping[str, str]) -> set[str]:
-    """Names of the topics that have entries."""
+def read_sources(properties: Mapping[str, str]) -> set[str]:
+    """Names of the sources that have entries."""
     names = (name.removeprefix(PREFIX).rpartition(".") for name in properties if name.startswith(PREFIX))
-    return {topic for topic, _, partition in names if partition.isdigit()}
+    return {source for source, _, partition in names if partition.isdigit()}
 
 
 def to_properties(topic: str, entries: Mapping[int, Entry]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Landing batches of Kafka records in a bronze table, each record once, whatever is killed or run twice.
+"""Landing batches of records in a bronze table, each record once, whatever is killed or run twice.
 
 Dead letters first, rows and ledger second, in two commits. A repeat decides by coordinates: what is a dead letter
 stays one, and only the rest become rows. A batch starts where the table says, so a stale or repeated one shrinks to
@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
+from lakehouse.adapters.batch import RECORDS, Batch
 from lakehouse.adapters.iceberg.catalog import ensure_table
-from lakehouse.adapters.kafka.batch import KafkaBatch
 from lakehouse.adapters.kafka.client import TopicState
 from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.contract import Contract
@@ -28,6 +28,7 @@ from lakehouse.contracts.validation import Validator, Verdict
 from lakehouse.errors import LedgerConflictError, LedgerGapError
 from lakehouse.ledger.commit import LostRace, append, current_snapshot_id
 from lakehouse.ledger.dead_letters import DeadLetters, is_among, to_letters
+from lakehouse.ledger.origin import KAFKA, Origin
 from lakehouse.ledger.state import Entry, read_entries, to_properties
 
 ATTEMPTS = 20
@@ -46,15 +47,18 @@ class Commit:
 
 
 class LedgeredWriter:
-    """Lands batches of one topic in the table of one contract."""
+    """Lands batches of one source in the table of one contract."""
 
     def __init__(
         self,
         catalog: Catalog,
         contract: Contract,
-        topic: str,
+        source: str,
         *,
         run_id: str,
+        origin: Origin = KAFKA,
+        defaults: Mapping[str, str] | None = None,
+        is_complete: Callable[[], bool] = lambda: False,
         on_step: Callable[[str], None] = lambda step: None,
     ) -> None:
         """Open the tables, created or evolved first.
@@ -62,21 +66,26 @@ class LedgeredWriter:
         Args:
             catalog: Where the tables are.
             contract: What a record must look like, and the table it goes to.
-            topic: Name of the topic.
+            source: Name of the topic or delivery.
             run_id: For the evidence in snapshots and dead letters.
+            origin: What kind of source it is.
+            defaults: Values of text fields for records that carry none.
+            is_complete: Asked while the ledger knows nothing of the source: whether it has been accounted for in whole.
             on_step: Called with the name of each step of a batch as it is done, so that tests can end a process there.
         """
         self.contract = contract
-        self._topic = topic
+        self._source = source
+        self._origin = origin
         self._run_id = run_id
+        self._is_complete = is_complete
         self._on_step = on_step
-        self._validator = Validator(contract)
+        self._validator = Validator(contract, defaults)
         self._table: Table = ensure_table(catalog, contract)
-        self._dead_letters = DeadLetters(catalog, topic)
+        self._dead_letters = DeadLetters(catalog, source, origin)
 
     def entries(self) -> dict[int, Entry]:
         """The ledger as it was when the table was last read."""
-        return read_entries(self._table.properties, self._topic)
+        return read_entries(self._table.properties, self._source)
 
     def start(self, state: TopicState) -> dict[int, int]:
         """Positions to read from, after making sure that the topic is the one the ledger speaks of.
@@ -86,7 +95,7 @@ class LedgeredWriter:
         """
         self._table.refresh()
         entries = self.entries()
-        if problems := gaps(self._topic, entries, state):
+        if problems := gaps(self._source, entries, state):
             raise LedgerGapError(
                 "; ".join(problems) + ". Nothing was read. `lakehouse audit` shows "
                 "the account; where records are gone for good, `lakehouse acknowledge-lost` lets reading go on."
@@ -96,7 +105,7 @@ class LedgeredWriter:
             for p, s in state.partitions.items()
         }
 
-    def append(self, batch: KafkaBatch) -> Commit:
+    def append(self, batch: Batch) -> Commit:
         """Land a batch: every record becomes a row or a dead letter, unless it is one already.
 
         Raises:
@@ -104,14 +113,14 @@ class LedgeredWriter:
         """
         began = time.monotonic()
         now = datetime.now(UTC)
-        verdict = self._validator.validate(batch.records["value"])
+        verdict = self._validate(batch)
         rows = self._rows(batch, verdict, now)
         self._on_step("after validation")
-        refused = to_letters(batch, verdict.refused, self.contract, failed_at=now, run_id=self._run_id)
+        refused = self._letters(batch, verdict, now)
         for _ in range(ATTEMPTS):
             entries = self.entries()
             part = batch.after({partition: entry.position for partition, entry in entries.items()})
-            if not part.ranges:
+            if not part.ranges or (not entries and self._is_complete()):
                 return Commit(0, 0, 0, current_snapshot_id(self._table), seconds=time.monotonic() - began)
             self._add_letters(refused, part)
             self._on_step("after dead letters")
@@ -120,7 +129,7 @@ class LedgeredWriter:
             moved = self._advance(entries, part, fresh)
             self._on_step("before the swap")
             try:
-                append(self._table, fresh, to_properties(self._topic, moved), self._evidence(part))
+                append(self._table, fresh, to_properties(self._source, moved), self._evidence(part))
             except LostRace:
                 self._table.refresh()
                 continue
@@ -128,46 +137,68 @@ class LedgeredWriter:
             return self._report(entries, moved, began)
         raise LedgerConflictError(f"{self.contract.table}: lost {ATTEMPTS} races in a row; another writer is at work")
 
-    def _rows(self, batch: KafkaBatch, verdict: Verdict, now: datetime) -> pa.Table:
+    def _validate(self, batch: Batch) -> Verdict:
+        if batch.cells is None:
+            return self._validator.validate(batch.records["value"])
+        return self._validator.validate_cells(batch.cells, batch.records["value"])
+
+    def _rows(self, batch: Batch, verdict: Verdict, now: datetime) -> pa.Table:
         """Accepted records in the schema of the table."""
         schema = arrow_schema(self.contract)
         accepted = verdict.accepted
-        origin = batch.records.select(["partition", "offset", "timestamp"]).take(accepted["row"])
+        records = batch.records.select(["partition", "offset", "timestamp"]).take(accepted["row"])
         columns: dict[str, Any] = {name: accepted[name] for name in accepted.column_names}
-        columns |= {
-            "kafka_topic": pa.repeat(pa.scalar(batch.topic), accepted.num_rows),
-            "kafka_partition": origin["partition"],
-            "kafka_offset": origin["offset"],
-            "kafka_timestamp": origin["timestamp"],
-            "ingested_at": pa.repeat(pa.scalar(now, pa.timestamp("us", tz="UTC")), accepted.num_rows),
-        }
-        return pa.table([columns[name] for name in schema.names], schema=schema)
+        columns |= self._origin.columns(batch, records)
+        columns["ingested_at"] = pa.repeat(pa.scalar(now, pa.timestamp("us", tz="UTC")), accepted.num_rows)
+        return _in_schema(columns, schema, accepted.num_rows)
 
-    def _add_letters(self, refused: pa.Table, part: KafkaBatch) -> None:
-        mine = refused.filter(_is_within(refused, part))
+    def _letters(self, batch: Batch, verdict: Verdict, now: datetime) -> pa.Table:
+        """Refused records in the schema of the dead letters; one that came as cells is kept as JSON."""
+        records = batch.records.take(verdict.refused["row"])
+        if batch.cells is not None:
+            text = self._validator.as_json(batch.cells.take(verdict.refused["row"])).cast(pa.binary())
+            records = records.set_column(4, RECORDS.field("value"), pc.coalesce(records["value"], text))
+        columns = self._origin.columns(batch, records)
+        return to_letters(
+            batch.source, records, columns, verdict.refused, self.contract, failed_at=now, run_id=self._run_id
+        )
+
+    def _add_letters(self, refused: pa.Table, part: Batch) -> None:
+        mine = refused.filter(self._is_within(refused, part))
         if mine.num_rows:
             self._dead_letters.add(mine, self._run_id)
 
-    def _missing(self, rows: pa.Table, part: KafkaBatch, letters: Mapping[int, list[int]]) -> pa.Table:
+    def _missing(self, rows: pa.Table, part: Batch, letters: Mapping[int, list[int]]) -> pa.Table:
         """Rows within the part's ranges that are no dead letters."""
-        rows = rows.filter(_is_within(rows, part))
+        is_within = self._is_within(rows, part)
+        if not pc.all(is_within).as_py():
+            rows = rows.filter(is_within)
         if not letters:
             return rows
-        return rows.filter(pc.invert(is_among(rows["kafka_partition"], rows["kafka_offset"], dict(letters))))
+        is_letter = is_among(self._origin.partitions(rows), self._origin.offsets(rows), dict(letters))
+        return rows.filter(pc.invert(is_letter))
 
-    def _advance(self, entries: Mapping[int, Entry], part: KafkaBatch, fresh: pa.Table) -> dict[int, Entry]:
+    def _is_within(self, rows: pa.Table, part: Batch) -> pa.ChunkedArray:
+        partitions, offsets = self._origin.partitions(rows), self._origin.offsets(rows)
+        inside = pa.chunked_array([pa.repeat(pa.scalar(False), rows.num_rows)])
+        for partition, read in part.ranges.items():
+            here = pc.and_(pc.greater_equal(offsets, read.start), pc.less(offsets, read.end))
+            inside = pc.or_(inside, pc.and_(here, pc.equal(partitions, partition)))
+        return inside
+
+    def _advance(self, entries: Mapping[int, Entry], part: Batch, fresh: pa.Table) -> dict[int, Entry]:
         read = part.counts()
-        landed = {i["values"].as_py(): i["counts"].as_py() for i in pc.value_counts(fresh["kafka_partition"])}
+        landed = {i["values"].as_py(): i["counts"].as_py() for i in pc.value_counts(self._origin.partitions(fresh))}
         moved = {}
         for partition, range_ in part.ranges.items():
-            entry = entries.get(partition) or Entry(part.topic_id, first=range_.start, position=range_.start)
+            entry = entries.get(partition) or Entry(part.source_id, first=range_.start, position=range_.start)
             rows = landed.get(partition, 0)
             moved[partition] = entry.advance(range_.end, rows=rows, dead_letters=read.get(partition, 0) - rows)
         return moved
 
-    def _evidence(self, part: KafkaBatch) -> dict[str, str]:
+    def _evidence(self, part: Batch) -> dict[str, str]:
         ranges = {str(partition): [read.start, read.end] for partition, read in part.ranges.items()}
-        return {"lakehouse.run-id": self._run_id, "lakehouse.ranges": json.dumps({part.topic: ranges})}
+        return {"lakehouse.run-id": self._run_id, "lakehouse.ranges": json.dumps({part.source: ranges})}
 
     def _report(self, before: Mapping[int, Entry], after: Mapping[int, Entry], began: float) -> Commit:
         def gained(name: str) -> int:
@@ -213,10 +244,6 @@ def gaps(topic: str, entries: Mapping[int, Entry], state: TopicState | None) -> 
     return problems
 
 
-def _is_within(rows: pa.Table, part: KafkaBatch) -> pa.ChunkedArray:
-    inside = pa.chunked_array([pa.repeat(pa.scalar(False), rows.num_rows)])
-    for partition, read in part.ranges.items():
-        offsets = rows["kafka_offset"]
-        here = pc.and_(pc.greater_equal(offsets, read.start), pc.less(offsets, read.end))
-        inside = pc.or_(inside, pc.and_(here, pc.equal(rows["kafka_partition"], partition)))
-    return inside
+def _in_schema(columns: Mapping[str, Any], schema: pa.Schema, count: int) -> pa.Table:
+    """A table of the given columns; those that are not given are null."""
+    return pa.table([columns.get(field.name, pa.nulls(count, field.type)) for field in schema], schema=schema)

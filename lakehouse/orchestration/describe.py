@@ -44,6 +44,23 @@ def topic_spec(topic: Topic, description: str) -> dg.AssetSpec:
     )
 
 
+def staging_key(contract: Contract) -> dg.AssetKey:
+    """Key of the files that are dropped for a contract's table."""
+    return dg.AssetKey(["staging", contract.table.table])
+
+
+def staging_spec(contract: Contract, description: str) -> dg.AssetSpec:
+    """Dropped files as an external asset, the second beginning of the lineage."""
+    return dg.AssetSpec(
+        key=staging_key(contract),
+        group_name=str(contract.table.domain),
+        owners=[DATA_PLATFORM],
+        tags={"layer": "source", "domain": str(contract.table.domain)},
+        kinds={"file"},
+        description=description,
+    )
+
+
 def freshness(*, fail_hours: float, warn_hours: float) -> dg.FreshnessPolicy:
     """Policy of a table that should have been materialised within the last hours."""
     return dg.FreshnessPolicy.time_window(

@@ -105,7 +105,7 @@ def build_drain_sensor(domain: Domain, feeds: Sequence[Feed], job: UnresolvedAss
             return dg.RunRequest(run_key=f"{domain}-gap-{digest}", tags={KIND_TAG: DRAIN})
         if lag == 0:
             return dg.SkipReason(f"{domain}: everything is landed")
-        if reason := _must_wait(context.instance, job.name):
+        if reason := must_wait(context.instance, job.name):
             return dg.SkipReason(f"{domain}: {reason}, {lag:,} records to go")
         return dg.RunRequest(tags={KIND_TAG: DRAIN, "lakehouse/lag": str(lag)})
 
@@ -131,7 +131,8 @@ def measure_lag(feeds: Sequence[Feed], kafka: KafkaResource, iceberg: IcebergRes
     return lag, problems
 
 
-def _must_wait(instance: dg.DagsterInstance, job_name: str) -> str | None:
+def must_wait(instance: dg.DagsterInstance, job_name: str) -> str | None:
+    """Why no new run of the job should be asked for now; None when one may be."""
     runs = instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=1)
     if not runs:
         return None

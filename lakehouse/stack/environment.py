@@ -19,7 +19,7 @@ HERE = "local"
 """Value of an address setting that says: the local stack's server."""
 
 
-MEMORY = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
+MEMORY = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
 """For Python: batches then take the pages that the batch before gave back, instead of having new ones zeroed."""
 
 

@@ -12,6 +12,8 @@ from lakehouse.domains.feeds import FEEDS
 TABLES = {
     "kafka/pgr_events",
     "bronze/dead_letters",
+    "bronze/deliveries",
+    "staging/service_events_raw",
     "bronze/service_events_raw",
     "silver/pgr_events",
     "gold/pgr_case_lifecycle",
@@ -34,14 +36,19 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
         key = waiting.pop()
         upstream.add(key.to_user_string())
         waiting |= graph.get(key).parent_keys
-    assert upstream == TABLES - {"bronze/dead_letters"}
-    assert graph.get(dg.AssetKey(["bronze", "dead_letters"])).parent_keys == {dg.AssetKey(["kafka", "pgr_events"])}
+    assert upstream == TABLES - {"bronze/dead_letters", "bronze/deliveries"}
+    files = dg.AssetKey(["staging", "service_events_raw"])
+    assert graph.get(dg.AssetKey(["bronze", "deliveries"])).parent_keys == {files}
+    assert graph.get(dg.AssetKey(["bronze", "dead_letters"])).parent_keys == {
+        files,
+        dg.AssetKey(["kafka", "pgr_events"]),
+    }
 
 
 def test_every_table_has_group_owner_layer_kinds_and_description(repository: dg.RepositoryDefinition) -> None:
     for key in repository.asset_graph.get_all_asset_keys():
         node = repository.asset_graph.get(key)
-        assert node.group_name == ("platform" if key.path[-1] == "dead_letters" else "pgr")
+        assert node.group_name == ("platform" if key.path[-1] in ("dead_letters", "deliveries") else "pgr")
         assert node.owners
         assert {"layer", "domain"} <= set(node.tags)
         assert node.kinds
@@ -63,6 +70,7 @@ def test_many_days_of_marts_are_processed_in_one_run(repository: dg.RepositoryDe
 
 def test_drains_and_scheduled_jobs_are_told_apart(repository: dg.RepositoryDefinition) -> None:
     assert repository.get_job("pgr_micro_batch").tags["lakehouse/kind"] == "drain"
+    assert repository.get_job("pgr_files").tags["lakehouse/kind"] == "drain"
     assert repository.get_job("pgr_daily").tags["lakehouse/kind"] == "batch"
 
 

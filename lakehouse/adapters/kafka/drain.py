@@ -12,7 +12,7 @@ from typing import cast
 import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from lakehouse.adapters.kafka.batch import RECORDS, KafkaBatch, Range
+from lakehouse.adapters.batch import RECORDS, Batch, Range
 from lakehouse.adapters.kafka.client import TIMEOUT_SECONDS
 from lakehouse.errors import LakehouseError, LedgerGapError
 
@@ -33,9 +33,7 @@ class Limits:
     max_sec: float
 
 
-def drain(
-    consumer: Consumer, topic: str, topic_id: str, positions: dict[int, int], limits: Limits
-) -> Iterator[KafkaBatch]:
+def drain(consumer: Consumer, topic: str, topic_id: str, positions: dict[int, int], limits: Limits) -> Iterator[Batch]:
     """Yield the topic's records from ``positions`` on, until none came for a while or time is up.
 
     The caller commits each batch before it asks for the next one; nothing is remembered here.
@@ -57,7 +55,7 @@ def drain(
         ranges = {p: Range(positions[p], end) for p, end in ends.items() if end > positions[p]}
         if ranges:
             positions |= {p: read.end for p, read in ranges.items()}
-            yield KafkaBatch(topic, topic_id, records, ranges)
+            yield Batch(topic, topic_id, records, ranges)
         now = time.monotonic()
         if records.num_rows:
             last_record = now

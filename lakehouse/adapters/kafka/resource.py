@@ -10,7 +10,7 @@ import dagster as dg
 from lakehouse import settings as settings_module
 
 if TYPE_CHECKING:
-    from lakehouse.adapters.kafka.batch import KafkaBatch
+    from lakehouse.adapters.batch import Batch
     from lakehouse.adapters.kafka.client import TopicState
 
 
@@ -23,7 +23,7 @@ class KafkaResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         return describe_topic(open_admin(settings_module.load()), name)
 
-    def drain(self, topic: str, topic_id: str, positions: Mapping[int, int]) -> Iterator[KafkaBatch]:
+    def drain(self, topic: str, topic_id: str, positions: Mapping[int, int]) -> Iterator[Batch]:
         """Records of a topic from the positions on, until it is empty."""
         from lakehouse.adapters.kafka.client import open_consumer
         from lakehouse.adapters.kafka.drain import Limits, drain

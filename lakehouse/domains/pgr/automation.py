@@ -1,17 +1,22 @@
-"""When the grievance domain runs: bronze while records wait, silver and gold every night."""
+"""When the grievance domain runs: bronze while records or files wait, silver and gold every night."""
 
 from __future__ import annotations
 
 import dagster as dg
 
 from lakehouse.domains.pgr.bronze import FEED, service_events_raw
+from lakehouse.domains.pgr.contract import SERVICE_EVENT
 from lakehouse.naming import Domain
 from lakehouse.orchestration.landing import BATCH, KIND_TAG, build_drain_job, build_drain_sensor
+from lakehouse.orchestration.staging import build_files_job, build_files_sensor
 
 _BRONZE = dg.AssetSelection.assets(service_events_raw)
 
 pgr_micro_batch = build_drain_job(Domain.PGR, _BRONZE)
 pgr_micro_batch_sensor = build_drain_sensor(Domain.PGR, [FEED], pgr_micro_batch)
+
+pgr_files = build_files_job(Domain.PGR, SERVICE_EVENT)
+pgr_files_sensor = build_files_sensor(Domain.PGR, pgr_files)
 
 pgr_daily = dg.define_asset_job(
     "pgr_daily",

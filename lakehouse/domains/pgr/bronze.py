@@ -9,7 +9,7 @@ from lakehouse.adapters.kafka.resource import KafkaResource
 from lakehouse.domains.pgr.contract import SERVICE_EVENT
 from lakehouse.ledger.feed import Feed
 from lakehouse.naming import PGR_EVENTS_TOPIC
-from lakehouse.orchestration.describe import describe_contract, freshness, topic_spec
+from lakehouse.orchestration.describe import describe_contract, freshness, staging_spec, topic_spec
 from lakehouse.orchestration.landing import RETRY, land
 
 FEED = Feed(PGR_EVENTS_TOPIC, SERVICE_EVENT, topic_setting="kafka_topic")
@@ -19,9 +19,14 @@ pgr_events_topic = topic_spec(
 )
 
 
+service_event_files = staging_spec(
+    SERVICE_EVENT, "CSV, Parquet and JSON Lines files of service events, dropped into the staging folder."
+)
+
+
 @dg.asset(  # type: ignore[untyped-decorator]
     **describe_contract(SERVICE_EVENT),
-    deps=[pgr_events_topic],
+    deps=[pgr_events_topic, service_event_files],
     kinds={"kafka", "iceberg"},
     retry_policy=RETRY,
     freshness_policy=freshness(warn_hours=24, fail_hours=48),

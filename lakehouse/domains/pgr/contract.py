@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lakehouse.contracts.contract import Column, Contract, Rule, Transform, Type
-from lakehouse.contracts.lineage import INGESTED_AT, KAFKA_COORDINATES
+from lakehouse.contracts.lineage import DELIVERY_COORDINATES, INGESTED_AT, KAFKA_COORDINATES
 from lakehouse.naming import SERVICE_EVENTS
 
 ID_LENGTH = 100
@@ -112,6 +112,7 @@ SERVICE_EVENT = Contract(
         Column("raw_payload", Type.STRING, "The record as received, with every field it carried.", is_personal=True),
         *KAFKA_COORDINATES,
         INGESTED_AT,
+        *DELIVERY_COORDINATES,
     ),
     partition_by=(("event_date", Transform.IDENTITY), ("service", Transform.IDENTITY)),
     event_id="event_id",

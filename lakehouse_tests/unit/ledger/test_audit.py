@@ -198,7 +198,7 @@ def test_a_topic_that_is_gone_with_unread_records_is_a_gap(landed: SqlCatalog) -
 
 
 def test_topics_that_share_a_table_are_audited_side_by_side(catalog: SqlCatalog) -> None:
-    old = replace(kafka_batch(numbered(range(10), bad=[3])), topic="renamed-since")
+    old = replace(kafka_batch(numbered(range(10), bad=[3])), source="renamed-since")
     LedgeredWriter(catalog, SERVICE_EVENT, "renamed-since", run_id="run").append(old)
     run(catalog)
     LedgeredWriter(catalog, SERVICE_EVENT, TOPIC, run_id="run").append(kafka_batch(numbered(range(20), bad=[7])))

@@ -150,7 +150,7 @@ def test_the_exact_bytes_of_a_refused_record_are_kept(catalog: SqlCatalog) -> No
 def test_a_missing_key_is_no_reason_to_refuse(catalog: SqlCatalog) -> None:
     batch = kafka_batch({0: event()})
     keyless = batch.records.set_column(3, "key", pc.if_else(True, None, batch.records["key"]).cast("binary"))
-    batch = type(batch)(batch.topic, batch.topic_id, keyless, batch.ranges)
+    batch = type(batch)(batch.source, batch.source_id, keyless, batch.ranges)
     assert writer(catalog).append(batch).rows == 1
 
 

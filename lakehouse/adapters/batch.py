@@ -1,8 +1,8 @@
-"""A batch of Kafka records as Arrow columns, and the ranges of offsets it stands for."""
+"""A batch of records of one source as Arrow columns, and the ranges of positions it stands for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,19 +27,24 @@ class Range:
 
 
 @dataclass(frozen=True)
-class KafkaBatch:
-    """Records of one topic, and for each partition the range that was read.
+class Batch:
+    """Records of one source, and for each partition the range that was read.
 
-    A range may be longer than its records: transaction markers, aborted and compacted records have offsets too.
+    A source is a Kafka topic, or a delivery (a file, a table that a program hands over), which has one partition, 0,
+    and the numbers of its records for offsets. A range may be longer than its records: transaction markers, aborted
+    and compacted records of a topic have offsets too.
     """
 
-    topic: str
-    topic_id: str
+    source: str
+    source_id: str
+    """What tells the source from another one of the same name: the id of a topic, the hash of a file's content."""
     records: pa.Table
-    """Schema `RECORDS`."""
+    """Schema `RECORDS`. Of a source that brings columns, ``value`` is null except for what no column can hold."""
     ranges: dict[int, Range]
+    cells: pa.Table | None = None
+    """Text by column, one row a record, of a source that brings columns; nulls for what no column can hold."""
 
-    def after(self, positions: dict[int, int]) -> KafkaBatch:
+    def after(self, positions: dict[int, int]) -> Batch:
         """The part of the batch from the given positions on; partitions that have none of it are left out.
 
         Raises:
@@ -50,14 +55,16 @@ class KafkaBatch:
         for partition, read in self.ranges.items():
             start = positions.get(partition, read.start)
             if start < read.start:
-                raise ValueError(f"{self.topic}[{partition}]: {start}..{read.start} was not read")
+                raise ValueError(f"{self.source}[{partition}]: {start}..{read.start} was not read")
             if start < read.end:
                 ranges[partition] = Range(start, read.end)
             if start > read.start:
                 is_old = pc.and_(pc.equal(self.records["partition"], partition), pc.less(self.records["offset"], start))
                 keep = pc.invert(is_old) if keep is None else pc.and_(keep, pc.invert(is_old))
-        records = self.records if keep is None else self.records.filter(keep)
-        return KafkaBatch(self.topic, self.topic_id, records, ranges)
+        if keep is None:
+            return replace(self, ranges=ranges)
+        cells = self.cells.filter(keep) if self.cells is not None else None
+        return replace(self, records=self.records.filter(keep), ranges=ranges, cells=cells)
 
     def counts(self) -> dict[int, int]:
         """Number of records a partition."""

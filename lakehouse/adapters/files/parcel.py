@@ -1,0 +1,158 @@
+"""A file as it lies there: its format, its identity, and that it stays the same while it is read."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+
+from lakehouse.errors import FileRefusedError
+
+MAX_BYTES = 256 * 1024**3
+"""Uncompressed; a gzip bomb ends here."""
+
+MAX_RATIO = 200
+"""Uncompressed bytes for each stored one, beyond the first `RATIO_FROM`: text of events is packed 5 to 30 times."""
+
+RATIO_FROM = 64 * 1024**2
+READ_BYTES = 4 * 1024**2
+SUFFIXES = ".csv .parquet .jsonl .ndjson, each also with .gz"
+
+
+class Format(StrEnum):
+    """What is in a file, by its name."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+    JSON_LINES = "jsonl"
+
+
+_FORMATS = {
+    ".csv": Format.CSV,
+    ".parquet": Format.PARQUET,
+    ".jsonl": Format.JSON_LINES,
+    ".ndjson": Format.JSON_LINES,
+}
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file that was opened once and hashed."""
+
+    path: Path
+    format: Format
+    is_gzip: bool
+    size: int
+    """Bytes as stored."""
+    sha256: str
+    """Hash of the content, uncompressed: the same content has the same under any name, packed or not."""
+    is_utf8: bool
+    """Whether all of it is."""
+    _state: tuple[int, ...]
+
+    @contextmanager
+    def open(self) -> Iterator[pa.NativeFile]:
+        """The content, uncompressed, as a stream.
+
+        Raises:
+            FileRefusedError: the file is another one now, or cannot be unpacked.
+        """
+        with _opened(self.path) as file:
+            self._must_be_unchanged(file)
+            yield _unpacked(file) if self.is_gzip else pa.PythonFile(file, "r")
+            self._must_be_unchanged(file)
+
+    def _must_be_unchanged(self, file: BinaryIO) -> None:
+        if _state_of(file) != self._state:
+            raise FileRefusedError(f"{self.path.name} is being written: it changed while it was read")
+
+
+def inspect(path: Path, on_bytes: Callable[[int], None] = lambda read: None) -> DataFile:
+    """Look at a file: its format by its name, its identity by its content.
+
+    Args:
+        path: The file; not a link.
+        on_bytes: Called with the number of stored bytes read so far.
+
+    Raises:
+        FileRefusedError: saying why it cannot be taken.
+    """
+    format_, is_gzip = format_of(path)
+    digest = hashlib.sha256()
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    is_utf8 = True
+    with _opened(path) as file:
+        state = _state_of(file)
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            raise FileRefusedError(f"{path.name} is empty")
+        stream = _unpacked(file) if is_gzip else pa.PythonFile(file, "r")
+        total = 0
+        try:
+            while block := stream.read(READ_BYTES):
+                digest.update(block)
+                is_utf8 = is_utf8 and _decodes(decoder, block)
+                total += len(block)
+                stored = file.tell()
+                on_bytes(stored)
+                if total > MAX_BYTES or total > max(RATIO_FROM, MAX_RATIO * stored):
+                    raise FileRefusedError(f"{path.name} unpacks to far more than it should: a gzip bomb?")
+        except OSError as error:
+            raise FileRefusedError(f"{path.name} cannot be read: {error}") from None
+        if _state_of(file) != state:
+            raise FileRefusedError(f"{path.name} is being written: it changed while it was read")
+    return DataFile(path, format_, is_gzip, size, digest.hexdigest(), is_utf8, state)
+
+
+def format_of(path: Path) -> tuple[Format, bool]:
+    """Format and whether it is packed.
+
+    Raises:
+        FileRefusedError: the name says neither.
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    is_gzip = bool(suffixes) and suffixes[-1] == ".gz"
+    last = suffixes[-2 if is_gzip else -1] if len(suffixes) > is_gzip else ""
+    if last not in _FORMATS:
+        raise FileRefusedError(f"{path.name} is none of the known formats: {SUFFIXES}")
+    return _FORMATS[last], is_gzip
+
+
+def _decodes(decoder: codecs.IncrementalDecoder, block: bytes) -> bool:
+    try:
+        decoder.decode(block)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        is_link = path.is_symlink()
+        raise FileRefusedError(f"{path} {'is a link' if is_link else f'cannot be opened: {error.strerror}'}") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileRefusedError(f"{path} is not a file")
+    with os.fdopen(descriptor, "rb") as file:
+        yield cast(BinaryIO, file)
+
+
+def _unpacked(file: BinaryIO) -> pa.NativeFile:
+    return pa.CompressedInputStream(pa.PythonFile(file, "r"), "gzip")
+
+
+def _state_of(file: BinaryIO) -> tuple[int, ...]:
+    found = os.fstat(file.fileno())
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

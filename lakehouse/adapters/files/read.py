@@ -1,0 +1,236 @@
+"""The records of a file as batches: CSV and Parquet by column, JSON Lines by line. Streams, in flat memory."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import chain
+from tempfile import TemporaryFile
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from lakehouse.adapters.batch import RECORDS, Batch, Range
+from lakehouse.adapters.files.parcel import DataFile, Format
+from lakehouse.contracts.contract import Contract, Type
+from lakehouse.errors import FileRefusedError
+
+BATCH_ROWS = 50_000
+BLOCK_BYTES = 16 * 1024**2
+LONGEST_LINE = 64 * 1024**2
+BOM = b"\xef\xbb\xbf"
+EMPTY_CELLS = ["", "NULL"]
+HEADER_ROW = 1
+"""Number of the header; the first record is row 2, as a spreadsheet shows it."""
+
+
+def read(
+    file: DataFile, contract: Contract, source: str, start: int, defaults: Collection[str] = ()
+) -> Iterator[Batch]:
+    """Batches of the file's records from a number on.
+
+    Args:
+        file: What to read.
+        contract: Names the columns that must be there.
+        source: Name of the delivery.
+        start: Number of the first record that is wanted; batches before it are left out.
+        defaults: Columns that need not be there.
+
+    Raises:
+        FileRefusedError: the file is not what its name says, or lacks a required column.
+    """
+    required = [c.name for c in contract.fields if c.required and not c.derived and c.name not in defaults]
+    readers = {Format.CSV: _csv, Format.PARQUET: _parquet, Format.JSON_LINES: _json_lines}
+    with file.open() as stream:
+        try:
+            for first, values, cells in readers[file.format](file, stream, contract, required):
+                end = first + len(values)
+                if end > start:
+                    yield _batch(file, source, first, values, cells)
+        except pa.ArrowInvalid as error:
+            raise FileRefusedError(f"{file.path.name} cannot be read as {file.format}: {error}") from None
+
+
+Block = tuple[int, pa.Array, pa.Table | None]
+"""Number of the first record, the records' bytes (null for those that have cells), and the cells."""
+
+
+def _csv(file: DataFile, stream: pa.NativeFile, contract: Contract, required: Sequence[str]) -> Iterator[Block]:
+    malformed: dict[int, bytes] = {}
+
+    # The parser hands rows that it cannot split over as text: where the file is not UTF-8, every byte as a character.
+    encoding = "utf-8" if file.is_utf8 else "latin-1"
+
+    def keep(row: pa_csv.InvalidRow) -> str:
+        malformed[row.number] = row.text.encode(encoding)
+        return "skip"
+
+    header = _csv_header(file, encoding)
+    names = _names(file, header, required)
+    reader = pa_csv.open_csv(
+        stream,
+        pa_csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, encoding=encoding),
+        pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep),
+        pa_csv.ConvertOptions(
+            column_types=dict.fromkeys(header, pa.binary()),
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+            null_values=EMPTY_CELLS,
+        ),
+    )
+    first = HEADER_ROW + 1
+    # What follows the last good row comes with an empty block at the end.
+    for parsed in chain(reader, [pa.RecordBatch.from_pylist([], reader.schema)]):
+        block = pa.Table.from_batches([parsed]).rename_columns(names)
+        cells, rubbish = (_whole_text if file.is_utf8 else _partly_text)(block)
+        if malformed:
+            places = _places(first, cells.num_rows, malformed)
+            texts = [malformed.pop(first + i) if place is None else None for i, place in enumerate(places)]
+            taken = pa.array(places, pa.int64())
+            cells, rubbish = cells.take(taken), pc.coalesce(pa.array(texts, pa.binary()), rubbish.take(taken))
+        if cells.num_rows:
+            yield first, rubbish, cells
+        first += cells.num_rows
+
+
+def _places(first: int, count: int, malformed: Collection[int]) -> list[int | None]:
+    """For each row from the first on which of the ``count`` well-formed ones it is, or None where it is malformed."""
+    places: list[int | None] = []
+    taken, row = 0, first
+    while taken < count or row in malformed:
+        places.append(None if row in malformed else taken)
+        taken += row not in malformed
+        row += 1
+    return places
+
+
+def _csv_header(file: DataFile, encoding: str) -> list[str]:
+    with file.open() as stream:
+        reader = pa_csv.open_csv(
+            stream,
+            pa_csv.ReadOptions(use_threads=False, encoding=encoding),
+            pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda _: "skip"),
+        )
+        return list(reader.schema.names)
+
+
+def _whole_text(block: pa.Table) -> tuple[pa.Table, pa.ChunkedArray]:
+    cells = block.cast(pa.schema([(name, pa.string()) for name in block.column_names]))
+    return cells, pa.chunked_array([pa.nulls(block.num_rows, pa.binary())])
+
+
+def _partly_text(block: pa.Table) -> tuple[pa.Table, pa.ChunkedArray]:
+    """Cells as text; a row with a cell that is not UTF-8 keeps its bytes instead. Row by row: it is rare."""
+    rows: list[dict[str, str | None]] = []
+    rubbish: list[bytes | None] = []
+    for row in block.to_pylist():
+        cells = {name: None if cell is None else cell.decode().encode("latin-1") for name, cell in row.items()}
+        try:
+            rows.append({name: None if cell is None else cell.decode() for name, cell in cells.items()})
+            rubbish.append(None)
+        except UnicodeDecodeError:
+            rows.append({})
+            rubbish.append(b",".join(map(_as_cell, cells.values())))
+    schema = pa.schema([(name, pa.string()) for name in block.column_names])
+    return pa.Table.from_pylist(rows, schema), pa.chunked_array([pa.array(rubbish, pa.binary())])
+
+
+def _as_cell(value: bytes | None) -> bytes:
+    text = value or b""
+    return b'"' + text.replace(b'"', b'""') + b'"' if any(mark in text for mark in (b",", b'"', b"\n", b"\r")) else text
+
+
+def _json_lines(file: DataFile, stream: pa.NativeFile, contract: Contract, required: Sequence[str]) -> Iterator[Block]:
+    number, rest = 1, b""
+    while block := stream.read(BLOCK_BYTES):
+        *lines, rest = (rest + block).split(b"\n")
+        if len(rest) > LONGEST_LINE:
+            raise FileRefusedError(f"{file.path.name}: line {number + len(lines)} has no end; is it JSON Lines?")
+        if lines:
+            yield number, _lines(lines, number), None
+            number += len(lines)
+    if rest:
+        yield number, _lines([rest], number), None
+
+
+def _lines(lines: list[bytes], number: int) -> pa.Array:
+    if number == 1:
+        lines[0] = lines[0].removeprefix(BOM)
+    return pa.array([line.strip() for line in lines], pa.binary())
+
+
+def _parquet(file: DataFile, stream: pa.NativeFile, contract: Contract, required: Sequence[str]) -> Iterator[Block]:
+    with TemporaryFile() as unpacked:
+        if file.is_gzip:
+            shutil.copyfileobj(stream, unpacked)
+            stream = pa.PythonFile(unpacked, "r")
+        content = pq.ParquetFile(stream)
+        names = _names(file, content.schema_arrow.names, required)
+        _must_be_readable(file, contract, dict(zip(names, content.schema_arrow.types, strict=True)))
+        number = 1
+        for part in content.iter_batches(BATCH_ROWS):
+            cells = pa.table([_cell_text(column) for column in part.columns], names=names)
+            yield number, pa.nulls(part.num_rows, pa.binary()), cells
+            number += part.num_rows
+
+
+def _cell_text(column: pa.Array) -> pa.Array:
+    if pa.types.is_nested(column.type):
+        texts = [None if value is None else json.dumps(value, default=str) for value in column.to_pylist()]
+        return pa.array(texts, pa.string())
+    text = column.cast(pa.string())
+    return pc.if_else(pc.is_in(text, pa.array(EMPTY_CELLS)), None, text)
+
+
+_READABLE: dict[Type, tuple[Callable[[pa.DataType], bool], ...]] = {
+    Type.TIMESTAMP: (pa.types.is_timestamp,),
+    Type.DATE: (pa.types.is_date,),
+    Type.JSON_OBJECT: (pa.types.is_struct, pa.types.is_map),
+}
+_TEXT = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_dictionary,
+    pa.types.is_null,
+)
+
+
+def _must_be_readable(file: DataFile, contract: Contract, types: dict[str, pa.DataType]) -> None:
+    for column in contract.fields:
+        stored = types.get(column.name)
+        allowed = (*_TEXT, *_READABLE.get(column.type, ()))
+        if stored is not None and not any(is_allowed(stored) for is_allowed in allowed):
+            raise FileRefusedError(
+                f"{file.path.name}: column {column.name} is {stored}; expected {column.type}, or text"
+            )
+
+
+def _names(file: DataFile, found: list[str], required: Sequence[str]) -> list[str]:
+    """The columns' names as the contract writes them; all that it requires must be there."""
+    names = [name.removeprefix(BOM.decode("latin-1")).strip().lower() for name in found]
+    listed = ", ".join(found[:30])
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise FileRefusedError(f"{file.path.name}: column {', '.join(twice)} more than once in the header: {listed}")
+    if missing := [name for name in required if name not in names]:
+        raise FileRefusedError(f"{file.path.name}: no column {', '.join(missing)}; its header is: {listed}")
+    return names
+
+
+def _batch(file: DataFile, source: str, first: int, values: pa.Array, cells: pa.Table | None) -> Batch:
+    count = len(values)
+    columns = [
+        pa.repeat(pa.scalar(0, pa.int32()), count),
+        pa.arange(first, first + count),
+        pa.nulls(count, pa.timestamp("us", tz="UTC")),
+        pa.nulls(count, pa.binary()),
+        values,
+    ]
+    records = pa.table(columns, schema=RECORDS)
+    if cells is None:
+        # A blank line is no record: its number is in the range and in no row.
+        records = records.filter(pc.greater(pc.binary_length(records["value"]), 0))
+    return Batch(source, file.sha256, records, {0: Range(first, first + count)}, cells)

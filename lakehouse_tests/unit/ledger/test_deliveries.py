@@ -1,0 +1,294 @@
+"""A file is taken in once, each record of it as a row or a dead letter, whatever is repeated or interrupted."""
+
+import contextlib
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyiceberg.catalog.sql import SqlCatalog
+
+from lakehouse.adapters.files import read as reading
+from lakehouse.adapters.files.parcel import inspect
+from lakehouse.contracts.contract import Contract
+from lakehouse.contracts.dead_letter import DEAD_LETTER
+from lakehouse.domains.pgr.contract import SERVICE_EVENT
+from lakehouse.errors import FileRefusedError
+from lakehouse.ledger.audit import Report, audit
+from lakehouse.ledger.deliveries import Outcome
+from lakehouse.ledger.feed import Feed
+from lakehouse.ledger.ingest import ingest_file
+from lakehouse.ledger.state import PREFIX
+from lakehouse.naming import PGR_EVENTS_TOPIC
+from lakehouse_tests.events import SUBMITTED
+
+FEED = Feed(PGR_EVENTS_TOPIC, SERVICE_EVENT)
+HEADER = "event_time,tenant_id,service,entity_id,event_type,attributes_json"
+GOOD = '2024-12-17 10:00:00,pb.amritsar,PGR,C-{},CaseSubmitted,"{{""sla_hours"": 24}}"'
+BAD = "yesterday,pb.amritsar,PGR,C-{},CaseSubmitted,"
+
+
+class Killed(Exception):
+    """Stands for the end of the process at a step."""
+
+
+def csv(folder: Path, rows: Sequence[str], name: str = "events.csv", header: str = HEADER) -> Path:
+    path = folder / name
+    path.write_text("\n".join([header, *(row.format(number) for number, row in enumerate(rows))]) + "\n")
+    return path
+
+
+def ingest(catalog: SqlCatalog, path: Path, *, die_at: str | None = None, **options: Any) -> Outcome:
+    def on_step(step: str) -> None:
+        if step == die_at:
+            raise Killed(step)
+
+    return ingest_file(catalog, SERVICE_EVENT, path, run_id="run", on_step=on_step, **options)
+
+
+def stored(catalog: SqlCatalog, contract: Contract) -> list[dict[str, Any]]:
+    rows = catalog.load_table(contract.table.identifier).scan().to_arrow().to_pylist()
+    return sorted(rows, key=lambda row: (row["source_file"], row["source_row"]))
+
+
+def numbers(catalog: SqlCatalog, contract: Contract) -> list[int]:
+    return [row["source_row"] for row in stored(catalog, contract)]
+
+
+def check(catalog: SqlCatalog, *, deep: bool = False) -> Report:
+    return audit(catalog, [FEED], lambda _: None, lambda *_: [], deep=deep)
+
+
+def gaps(report: Report) -> str:
+    return "; ".join(gap for account in report.accounts for gap in account.gaps)
+
+
+def test_rows_and_dead_letters_name_the_file_and_the_row_as_a_spreadsheet_shows_it(
+    catalog: SqlCatalog, tmp_path: Path
+) -> None:
+    path = csv(tmp_path, [GOOD, BAD, "too,short", GOOD])
+    outcome = ingest(catalog, path)
+    assert (outcome.rows, outcome.dead_letters, outcome.is_repeat) == (2, 2, False)
+    assert numbers(catalog, SERVICE_EVENT) == [2, 5]
+    row = stored(catalog, SERVICE_EVENT)[0]
+    assert row["source_file"] == outcome.source
+    assert outcome.source.startswith("events.csv@")
+    assert (row["entity_id"], row["attributes_json"], row["kafka_offset"]) == ("C-0", '{"sla_hours":24}', None)
+    wrong, short = stored(catalog, DEAD_LETTER)
+    assert (wrong["source_row"], wrong["error_type"], wrong["source"]) == (3, "INVALID_TIMESTAMP", outcome.source)
+    assert json.loads(wrong["original_payload"])["event_time"] == "yesterday"
+    assert (short["source_row"], short["error_type"], short["original_payload"]) == (4, "MALFORMED_ROW", b"too,short")
+
+
+def test_cells_as_people_write_them(catalog: SqlCatalog, tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_bytes(
+        b"\xef\xbb\xbfEvent_Time,tenant_id,SERVICE,entity_id,event_type,status,ward_id,note\r\n"
+        b'2024-12-17T10:00:00+05:30,"t, and ""u""",PGR,"C\n1",CaseSubmitted,NULL,"",kept\r\n'
+        b"\r\n"
+        b"2024-12-17 10:00:00,t,PGR,C2,CaseSubmitted,OPEN,7,\r\n"
+    )
+    assert ingest(catalog, path).dead_letters == 0
+    first, second = stored(catalog, SERVICE_EVENT)
+    assert first["event_time"].isoformat() == "2024-12-17T04:30:00+00:00"
+    assert (first["tenant_id"], first["entity_id"], first["status"]) == ('t, and "u"', "C\n1", None)
+    assert json.loads(first["raw_payload"])["note"] == "kept"
+    assert (second["source_row"], second["ward_id"], second["status"]) == (3, "7", "OPEN")
+
+
+def test_bytes_that_are_no_text_become_a_dead_letter_with_these_bytes(catalog: SqlCatalog, tmp_path: Path) -> None:
+    path = tmp_path / "latin.csv"
+    good = b"2024-12-17 10:00:00,t,PGR,C%d,CaseSubmitted,"
+    path.write_bytes(HEADER.encode() + b"\n" + good % 1 + b"\n" + b"M\xfcnchen\n" + good % 2 + b"\xff\n" + good % 3)
+    assert ingest(catalog, path).rows == 2
+    letters = {row["source_row"]: row for row in stored(catalog, DEAD_LETTER)}
+    assert letters[3]["original_payload"] == b"M\xfcnchen"
+    assert letters[4]["original_payload"] == good % 2 + b"\xff"
+    assert {row["error_type"] for row in letters.values()} == {"INVALID_UTF8"}
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "jsonl", "ndjson.gz", "parquet", "parquet.gz"])
+def test_every_format_gives_the_same_rows(catalog: SqlCatalog, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"events.{kind}"
+    records = [SUBMITTED | {"entity_id": f"C-{n}", "attributes_json": json.dumps({"n": n})} for n in range(10)]
+    if kind.startswith("parquet"):
+        pq.write_table(pa.Table.from_pylist(records), path)
+        content = path.read_bytes()
+    elif kind.startswith("csv"):
+        quoted = [",".join('"' + str(v).replace('"', '""') + '"' for v in record.values()) for record in records]
+        content = "\n".join([",".join(records[0]), *quoted]).encode()
+    else:
+        content = ("\n".join(json.dumps(record) for record in records) + "\n").encode()
+    path.write_bytes(gzip.compress(content) if kind.endswith(".gz") else content)
+    assert ingest(catalog, path).rows == 10
+    rows = stored(catalog, SERVICE_EVENT)
+    assert [row["entity_id"] for row in rows] == [f"C-{n}" for n in range(10)]
+    assert [row["attributes_json"] for row in rows] == [f'{{"n":{n}}}' for n in range(10)]
+    assert check(catalog, deep=True).verdict == "complete"
+
+
+def test_the_same_content_is_taken_once_under_any_name_packed_or_not(catalog: SqlCatalog, tmp_path: Path) -> None:
+    path = csv(tmp_path, [GOOD] * 5)
+    first = ingest(catalog, path)
+    other = tmp_path / "again.csv.gz"
+    other.write_bytes(gzip.compress(path.read_bytes()))
+    again = ingest(catalog, other)
+    assert (again.is_repeat, again.source, again.rows) == (True, first.source, 5)
+    assert len(stored(catalog, SERVICE_EVENT)) == 5
+    assert check(catalog).verdict == "complete"
+
+
+def test_files_of_one_name_and_different_content_are_both_taken(catalog: SqlCatalog, tmp_path: Path) -> None:
+    ingest(catalog, csv(tmp_path, [GOOD] * 5))
+    ingest(catalog, csv(tmp_path, [GOOD] * 6))
+    assert len(stored(catalog, SERVICE_EVENT)) == 11
+    assert [account.bronze for account in check(catalog).accounts] == [5, 6]
+
+
+STEPS = ("after validation", "after dead letters", "before the swap", "after the swap", "after recording")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_file_that_was_cut_off_at_any_step_is_completed_by_its_repeat(
+    catalog: SqlCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 200)
+    path = csv(tmp_path, [GOOD, BAD, GOOD, "x"] * 5)
+    with pytest.raises(Killed):
+        ingest(catalog, path, die_at=step)
+    assert gaps(check(catalog, deep=True)) == ""
+    ingest(catalog, path)
+    assert numbers(catalog, SERVICE_EVENT) == [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
+    assert numbers(catalog, DEAD_LETTER) == [3, 5, 7, 9, 11, 13, 15, 17, 19, 21]
+    for deep in (False, True):
+        assert check(catalog, deep=deep).verdict == "complete"
+    for contract in (SERVICE_EVENT, DEAD_LETTER):
+        properties = catalog.load_table(contract.table.identifier).properties
+        assert not any(name.startswith(PREFIX) for name in properties)
+
+
+def test_a_file_that_another_process_completes_in_between_lands_once(catalog: SqlCatalog, tmp_path: Path) -> None:
+    path = csv(tmp_path, [GOOD, BAD] * 5)
+    other = SqlCatalog("lake", **catalog.properties)
+    raced: list[Outcome] = []
+
+    def on_step(step: str) -> None:
+        if step == "before the swap" and not raced:
+            raced.append(ingest_file(other, SERVICE_EVENT, path, run_id="other"))
+
+    outcome = ingest_file(catalog, SERVICE_EVENT, path, run_id="run", on_step=on_step)
+    assert (outcome.rows, outcome.dead_letters) == (raced[0].rows, raced[0].dead_letters) == (5, 5)
+    assert len(stored(catalog, SERVICE_EVENT)) == len(stored(catalog, DEAD_LETTER)) == 5
+    assert check(catalog, deep=True).verdict == "complete"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("events.csv", b"", "is empty"),
+        ("events.txt", b"a,b\n1,2\n", "none of the known formats"),
+        ("events.csv", b"a,b\n1,2\n", "no column event_time, tenant_id, service, entity_id, event_type"),
+        ("events.csv", b"event_time,event_time\n1,2\n", "column event_time more than once"),
+        ("events.csv.gz", b"no gzip", "cannot be read"),
+        ("events.parquet", b"no parquet", "cannot be read as parquet"),
+    ],
+)
+def test_a_file_that_cannot_be_taken_is_refused_in_words(
+    catalog: SqlCatalog, tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(FileRefusedError, match=message):
+        ingest(catalog, path)
+
+
+def test_a_type_clash_names_the_column(catalog: SqlCatalog, tmp_path: Path) -> None:
+    path = tmp_path / "events.parquet"
+    pq.write_table(pa.Table.from_pylist([SUBMITTED | {"ward_id": 7}]), path)
+    with pytest.raises(FileRefusedError, match="column ward_id is int64; expected string"):
+        ingest(catalog, path)
+
+
+def test_links_folders_and_bombs_are_refused(catalog: SqlCatalog, tmp_path: Path) -> None:
+    link = tmp_path / "link.csv"
+    link.symlink_to(csv(tmp_path, [GOOD]))
+    with pytest.raises(FileRefusedError, match="is a link"):
+        ingest(catalog, link)
+    folder = tmp_path / "folder.csv"
+    folder.mkdir()
+    with pytest.raises(FileRefusedError, match="is not a file"):
+        ingest(catalog, folder)
+    bomb = tmp_path / "bomb.csv.gz"
+    bomb.write_bytes(gzip.compress(b"," * 100_000_000))
+    with pytest.raises(FileRefusedError, match="bomb"):
+        ingest(catalog, bomb)
+
+
+def test_the_service_of_rows_that_name_none_can_be_given(catalog: SqlCatalog, tmp_path: Path) -> None:
+    header = "event_time,tenant_id,entity_id,event_type"
+    path = csv(tmp_path, ["2024-12-17 10:00:00,t,C-{},CaseSubmitted"], header=header)
+    with pytest.raises(FileRefusedError, match="no column service"):
+        ingest(catalog, path)
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text(json.dumps({name: value for name, value in SUBMITTED.items() if name != "service"}))
+    for given_ in (path, lines):
+        ingest(catalog, given_, service="PGR")
+    assert [row["service"] for row in stored(catalog, SERVICE_EVENT)] == ["PGR", "PGR"]
+
+
+@pytest.mark.parametrize("where", [SERVICE_EVENT, DEAD_LETTER])
+def test_the_audit_misses_rows_of_a_file(catalog: SqlCatalog, tmp_path: Path, where: Contract) -> None:
+    ingest(catalog, csv(tmp_path, [GOOD, BAD] * 5))
+    ingest(catalog, csv(tmp_path, [GOOD, BAD] * 6))
+    assert check(catalog).verdict == "complete"
+    table = catalog.load_table(where.table.identifier)
+    table.delete("source_row = 6" if where is SERVICE_EVENT else "source_row = 7")
+    for deep in (False, True):
+        assert "offsets are nowhere" in gaps(check(catalog, deep=deep))
+
+
+def test_the_audit_sees_rows_that_came_twice(catalog: SqlCatalog, tmp_path: Path) -> None:
+    ingest(catalog, csv(tmp_path, [GOOD] * 5))
+    assert check(catalog).verdict == "complete"
+    table = catalog.load_table(SERVICE_EVENT.table.identifier)
+    table.append(table.scan().to_arrow().slice(2, 2))
+    for deep in (False, True):
+        assert "2 offsets more than once: 4, 5" in gaps(check(catalog, deep=deep))
+
+
+CELLS = st.sampled_from(["a", "", "NULL", '"q ""x"" y"', '"line\nbreak"', "ü", '"', "a,b", "\xa0", "'", "x" * 300])
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.lists(CELLS, min_size=1, max_size=4).map(",".join), min_size=1, max_size=30),
+    size=st.integers(40, 400),
+)
+def test_every_record_of_a_file_is_numbered_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[str], size: int
+) -> None:
+    """However rubbish is mixed in and wherever blocks end, the numbers are those of one whole block, without a gap."""
+    path = tmp_path / "mixed.csv"
+    path.write_text("\n".join(["a,b,c", *rows]), newline="")
+    contract = Contract("any", SERVICE_EVENT.table, 1, "", fields=(), lineage=(), partition_by=())
+
+    def read(block: int) -> list[tuple[int, Any]]:
+        monkeypatch.setattr(reading, "BLOCK_BYTES", block)
+        batches = list(reading.read(reading_file, contract, "mixed.csv@1", 0))
+        assert [(b.ranges[0].end - b.ranges[0].start) for b in batches] == [b.records.num_rows for b in batches]
+        cells = [row for batch in batches if batch.cells for row in batch.cells.to_pylist()]
+        found = [row for batch in batches for row in batch.records.select(["offset", "value"]).to_pylist()]
+        return [(row["offset"], row["value"] or tuple(c.values())) for row, c in zip(found, cells, strict=True)]
+
+    reading_file = inspect(path)
+    whole = read(1 << 24)
+    assert [number for number, _ in whole] == list(range(2, len(whole) + 2))
+    # A record longer than a block is refused with its file; a real block has 16 MiB.
+    with contextlib.suppress(FileRefusedError):
+        assert read(size) == whole
