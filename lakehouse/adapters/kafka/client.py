@@ -87,9 +87,11 @@ def open_consumer(settings: Settings) -> Consumer:
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
-            "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+            # What is fetched ahead is memory: two answers for each partition. A larger record still comes, alone.
+            "fetch.message.max.bytes": MAX_MESSAGE_BYTES // 4,
+            "fetch.max.bytes": MAX_MESSAGE_BYTES,
             "receive.message.max.bytes": 8 * MAX_MESSAGE_BYTES,
-            "queued.max.messages.kbytes": 32 * 1024,
+            "queued.max.messages.kbytes": 16 * 1024,
         },
         logger=_SILENT,
     )
