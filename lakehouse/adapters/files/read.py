@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from tempfile import TemporaryFile
 
@@ -13,16 +12,16 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from lakehouse.adapters.batch import RECORDS, Batch, Range
+from lakehouse.adapters.batch import Batch
+from lakehouse.adapters.cells import EMPTY_CELLS, as_cells, numbered, unreadable
 from lakehouse.adapters.files.parcel import DataFile, Format
-from lakehouse.contracts.contract import Contract, Type
+from lakehouse.contracts.contract import Contract
 from lakehouse.errors import FileRefusedError
 
 BATCH_ROWS = 50_000
 BLOCK_BYTES = 16 * 1024**2
 LONGEST_LINE = 64 * 1024**2
 BOM = b"\xef\xbb\xbf"
-EMPTY_CELLS = ["", "NULL"]
 HEADER_ROW = 1
 """Number of the header; the first record is row 2, as a spreadsheet shows it."""
 
@@ -49,7 +48,7 @@ def read(
             for first, values, cells in readers[file.format](file, stream, contract, required):
                 end = first + len(values)
                 if end > start:
-                    yield _batch(file, source, first, values, cells)
+                    yield numbered(source, file.sha256, first, values, cells)
         except pa.ArrowInvalid as error:
             raise FileRefusedError(f"{file.path.name} cannot be read as {file.format}: {error}") from None
 
@@ -169,44 +168,12 @@ def _parquet(file: DataFile, stream: pa.NativeFile, contract: Contract, required
             stream = pa.PythonFile(unpacked, "r")
         content = pq.ParquetFile(stream)
         names = _names(file, content.schema_arrow.names, required)
-        _must_be_readable(file, contract, dict(zip(names, content.schema_arrow.types, strict=True)))
+        if problem := unreadable(contract, dict(zip(names, content.schema_arrow.types, strict=True))):
+            raise FileRefusedError(f"{file.path.name}: {problem}")
         number = 1
         for part in content.iter_batches(BATCH_ROWS):
-            cells = pa.table([_cell_text(column) for column in part.columns], names=names)
-            yield number, pa.nulls(part.num_rows, pa.binary()), cells
+            yield number, pa.nulls(part.num_rows, pa.binary()), as_cells(part.columns, names)
             number += part.num_rows
-
-
-def _cell_text(column: pa.Array) -> pa.Array:
-    if pa.types.is_nested(column.type):
-        texts = [None if value is None else json.dumps(value, default=str) for value in column.to_pylist()]
-        return pa.array(texts, pa.string())
-    text = column.cast(pa.string())
-    return pc.if_else(pc.is_in(text, pa.array(EMPTY_CELLS)), None, text)
-
-
-_READABLE: dict[Type, tuple[Callable[[pa.DataType], bool], ...]] = {
-    Type.TIMESTAMP: (pa.types.is_timestamp,),
-    Type.DATE: (pa.types.is_date,),
-    Type.JSON_OBJECT: (pa.types.is_struct, pa.types.is_map),
-}
-_TEXT = (
-    pa.types.is_string,
-    pa.types.is_large_string,
-    pa.types.is_string_view,
-    pa.types.is_dictionary,
-    pa.types.is_null,
-)
-
-
-def _must_be_readable(file: DataFile, contract: Contract, types: dict[str, pa.DataType]) -> None:
-    for column in contract.fields:
-        stored = types.get(column.name)
-        allowed = (*_TEXT, *_READABLE.get(column.type, ()))
-        if stored is not None and not any(is_allowed(stored) for is_allowed in allowed):
-            raise FileRefusedError(
-                f"{file.path.name}: column {column.name} is {stored}; expected {column.type}, or text"
-            )
 
 
 def _names(file: DataFile, found: list[str], required: Sequence[str]) -> list[str]:
@@ -218,19 +185,3 @@ def _names(file: DataFile, found: list[str], required: Sequence[str]) -> list[st
     if missing := [name for name in required if name not in names]:
         raise FileRefusedError(f"{file.path.name}: no column {', '.join(missing)}; its header is: {listed}")
     return names
-
-
-def _batch(file: DataFile, source: str, first: int, values: pa.Array, cells: pa.Table | None) -> Batch:
-    count = len(values)
-    columns = [
-        pa.repeat(pa.scalar(0, pa.int32()), count),
-        pa.arange(first, first + count),
-        pa.nulls(count, pa.timestamp("us", tz="UTC")),
-        pa.nulls(count, pa.binary()),
-        values,
-    ]
-    records = pa.table(columns, schema=RECORDS)
-    if cells is None:
-        # A blank line is no record: its number is in the range and in no row.
-        records = records.filter(pc.greater(pc.binary_length(records["value"]), 0))
-    return Batch(source, file.sha256, records, {0: Range(first, first + count)}, cells)

@@ -1,0 +1,76 @@
+"""Tables whose every cell is text: the common form of what comes by column, whatever program made it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakehouse.adapters.batch import RECORDS, Batch, Range
+from lakehouse.contracts.contract import Contract, Type
+
+EMPTY_CELLS = ["", "NULL"]
+"""Texts that stand for no value."""
+
+_TEXT = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_dictionary,
+    pa.types.is_null,
+)
+_READABLE: dict[Type, tuple[Callable[[pa.DataType], bool], ...]] = {
+    Type.TIMESTAMP: (pa.types.is_timestamp,),
+    Type.DATE: (pa.types.is_date,),
+    Type.JSON_OBJECT: (pa.types.is_struct, pa.types.is_map),
+}
+
+
+def as_cells(columns: Iterable[pa.Array | pa.ChunkedArray], names: list[str]) -> pa.Table:
+    """Columns of any type as text: times in ISO 8601, nested values as JSON."""
+    return pa.table([_as_text(column) for column in columns], names=names)
+
+
+def unreadable(contract: Contract, types: Mapping[str, pa.DataType]) -> str | None:
+    """Which column is of a type that its contract cannot read, in words; None when there is none."""
+    for column in contract.fields:
+        stored = types.get(column.name)
+        allowed = (*_TEXT, *_READABLE.get(column.type, ()))
+        if stored is not None and not any(is_allowed(stored) for is_allowed in allowed):
+            return f"column {column.name} is {stored}; expected {column.type}, or text"
+    return None
+
+
+def numbered(source: str, source_id: str, first: int, values: pa.Array, cells: pa.Table | None) -> Batch:
+    """A batch of a delivery.
+
+    Args:
+        source: Name of the delivery.
+        source_id: Hash of its content.
+        first: Number of the first record.
+        values: The records' bytes; null for those that have cells.
+        cells: Text by column, where there is.
+    """
+    count = len(values)
+    columns = [
+        pa.repeat(pa.scalar(0, pa.int32()), count),
+        pa.arange(first, first + count),
+        pa.nulls(count, pa.timestamp("us", tz="UTC")),
+        pa.nulls(count, pa.binary()),
+        values,
+    ]
+    records = pa.table(columns, schema=RECORDS)
+    if cells is None:
+        # A blank line is no record: its number is in the range and in no row.
+        records = records.filter(pc.greater(pc.binary_length(records["value"]), 0))
+    return Batch(source, source_id, records, {0: Range(first, first + count)}, cells)
+
+
+def _as_text(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    if pa.types.is_nested(column.type):
+        texts = [None if value is None else json.dumps(value, default=str) for value in column.to_pylist()]
+        return pa.array(texts, pa.string())
+    text = column.cast(pa.string())
+    return pc.if_else(pc.is_in(text, pa.array(EMPTY_CELLS)), None, text)

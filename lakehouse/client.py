@@ -1,0 +1,135 @@
+"""The way in for programs: append a table, or records, to a bronze table, each append once.
+
+    from lakehouse.client import Lakehouse
+
+    lake = Lakehouse.connect()
+    receipt = lake.append("service_events_raw", events, idempotency_key="2026-11-21/export")
+    print(receipt.accepted, receipt.refused)
+
+``events`` is an Arrow table, a pandas or polars frame, or an iterable of dicts. Records that the contract refuses are
+among the dead letters, and in the receipt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+
+from lakehouse import settings as settings_module
+from lakehouse.adapters.batch import Batch
+from lakehouse.adapters.cells import as_cells, numbered, unreadable
+from lakehouse.adapters.iceberg.catalog import connect
+from lakehouse.contracts.contract import Contract
+from lakehouse.domains.feeds import FEEDS
+from lakehouse.errors import LakehouseError
+from lakehouse.ledger.deliveries import Parcel, deliver
+from lakehouse.ledger.lookup import select_dead_letters
+
+BATCH_ROWS = 50_000
+LONGEST_KEY = 200
+
+Records: TypeAlias = pa.Table | Iterable[Mapping[str, Any]]
+"""A table, an object with Arrow's stream interface (a pandas or polars frame), or dicts."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A record that the contract refused; it is among the dead letters."""
+
+    row: int
+    """Its number in the append, from 1."""
+    error_type: str
+    error_message: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of an append."""
+
+    source: str
+    """Its name in the tables, column ``source_file``."""
+    accepted: int
+    """Records that are rows now."""
+    refused: list[Refusal]
+    is_repeat: bool
+    """The key had been used before, and nothing was written."""
+
+
+class Lakehouse:
+    """A connection to the lakehouse that the settings name."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        """Use a catalog that is open already; see `connect`."""
+        self._catalog = catalog
+
+    @classmethod
+    def connect(cls) -> Lakehouse:
+        """Connect by the settings: environment, ``.env``, ``lakehouse.toml``.
+
+        Raises:
+            LakehouseError: a setting is wrong, or the catalog does not answer.
+        """
+        return cls(connect(settings_module.load()))
+
+    def append(self, table: str, records: Records, *, idempotency_key: str | None = None) -> Receipt:
+        """Append records to a bronze table. Ended or failed, it may be repeated with its key: nothing lands twice.
+
+        Args:
+            table: Name of the table, e.g. ``service_events_raw``.
+            records: What to append.
+            idempotency_key: Names this append. Under a key that was used before, nothing is written, and the receipt is
+                that of the first time. Without one, every append is a new one.
+
+        Raises:
+            LakehouseError: no such table, a key that cannot be one, or a column of a type that cannot be read.
+        """
+        contract = _contract_of(table)
+        key = idempotency_key if idempotency_key is not None else str(uuid.uuid4())
+        if not key.strip() or len(key) > LONGEST_KEY or not key.isprintable():
+            raise LakehouseError(f"an idempotency key is 1 to {LONGEST_KEY} printable characters, not {key[:40]!r}")
+        digest = hashlib.sha256(f"append {key}".encode()).hexdigest()
+
+        def batches(start: int) -> Iterator[Batch]:
+            for batch in _batches(contract, parcel, records):
+                if batch.ranges[0].end > start:
+                    yield batch
+
+        parcel = Parcel(key, digest, batches)
+        outcome = deliver(self._catalog, contract, parcel, run_id=f"append-{uuid.uuid4()}")
+        refused = []
+        if outcome.dead_letters:
+            columns = ("source_row", "error_type", "error_message")
+            letters = select_dead_letters(self._catalog, source=outcome.source, columns=columns)
+            refused = [Refusal(*row.values()) for row in letters.select(columns).sort_by("source_row").to_pylist()]
+        return Receipt(outcome.source, outcome.rows, refused, outcome.is_repeat)
+
+
+def _contract_of(table: str) -> Contract:
+    contracts = {feed.contract.table.table: feed.contract for feed in FEEDS}
+    name = table.removeprefix("bronze.")
+    if name not in contracts:
+        raise LakehouseError(f"no bronze table {table} takes records; there is {', '.join(contracts)}")
+    return contracts[name]
+
+
+def _batches(contract: Contract, parcel: Parcel, records: Records) -> Iterator[Batch]:
+    if isinstance(records, pa.Table) or hasattr(records, "__arrow_c_stream__"):
+        found: pa.Table = pa.table(records)
+        if problem := unreadable(contract, dict(zip(found.schema.names, found.schema.types, strict=True))):
+            raise LakehouseError(problem)
+        for start in range(0, found.num_rows, BATCH_ROWS):
+            part = found.slice(start, BATCH_ROWS)
+            cells = as_cells(part.columns, part.column_names)
+            yield numbered(parcel.source, parcel.sha256, start + 1, pa.nulls(part.num_rows, pa.binary()), cells)
+        return
+    payloads = [json.dumps(record, default=str).encode() for record in records]
+    for start in range(0, len(payloads), BATCH_ROWS):
+        values = pa.array(payloads[start : start + BATCH_ROWS], pa.binary())
+        yield numbered(parcel.source, parcel.sha256, start + 1, values, None)
