@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import getpass
+import uuid
+from collections.abc import Collection, Iterator
+from datetime import datetime
+
+import pyarrow.compute as pc
 
 from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.adapters.kafka.resource import KafkaResource
-from lakehouse.domains.feeds import FEEDS
+from lakehouse.domains.feeds import FEEDS, FILES
 from lakehouse.errors import LakehouseError
 from lakehouse.ledger.acknowledge import Loss, acknowledge_lost
 from lakehouse.ledger.audit import Report, audit
+from lakehouse.ledger.lookup import select_dead_letters
+from lakehouse.ledger.origin import is_delivery
+from lakehouse.ledger.replay import Replay, replay
 from lakehouse.settings import Settings
 
 
@@ -35,3 +43,31 @@ def acknowledge_losses(settings: Settings, topic: str, *, why: str) -> list[Loss
         known = ", ".join(feed.topic_name for feed in FEEDS)
         raise LakehouseError(f"topic {topic} is not read by any feed, or does not exist; there is {known}")
     return acknowledge_lost(connect(settings), feed, topic, state, who=getpass.getuser(), why=why)
+
+
+def replay_dead_letters(
+    settings: Settings,
+    *,
+    source: str | None = None,
+    reason: str | None = None,
+    since: datetime | None = None,
+    ids: Collection[str] = (),
+    is_dry_run: bool = False,
+) -> Iterator[tuple[str, Replay]]:
+    """Try dead letters again that fit all that is given, source by source, against today's contracts.
+
+    Raises:
+        LakehouseError: none fits, a source has no contract any more, or the catalog does not answer.
+    """
+    catalog = connect(settings)
+    letters = select_dead_letters(catalog, source=source, reason=reason, since=since, ids=ids)
+    if not letters.num_rows:
+        raise LakehouseError("no dead letter fits; `lakehouse dead-letters list` shows what there is")
+    contracts = {feed.topic_name: feed.contract for feed in FEEDS}
+    run_id = f"replay-{uuid.uuid4()}"
+    for name in sorted(pc.unique(letters["source"]).to_pylist()):
+        contract = FILES if is_delivery(name) else contracts.get(name)
+        if contract is None:
+            raise LakehouseError(f"no feed reads {name} any more; name it in KAFKA_TOPIC to replay its records")
+        mine = letters.filter(pc.equal(letters["source"], name))
+        yield name, replay(catalog, contract, mine, run_id=run_id, is_dry_run=is_dry_run)

@@ -17,6 +17,7 @@ from rich.table import Table
 from lakehouse import settings as settings_module
 from lakehouse.errors import FileRefusedError, LakehouseError
 from lakehouse.naming import Domain
+from lakehouse.settings import LOOPBACK
 from lakehouse.stack import commands as stack_commands
 
 app = typer.Typer(
@@ -92,16 +93,12 @@ def produce_pgr(
 
     Example: lakehouse produce pgr --count 50000 --malformed 0.01 --duplicate 0.01 --late 0.02
     """
-    from lakehouse.adapters.kafka.produce import send
-    from lakehouse.domains.feeds import ensure_topics
-    from lakehouse.domains.pgr.source import Shares, service_events
-    from lakehouse.progress import counting
+    from lakehouse.domains.pgr.source import Shares
+    from lakehouse.produce import produce_service_events
 
     settings = settings_module.load()
-    ensure_topics(settings)
-    messages = service_events(count, seed=seed, days=days, shares=Shares(late, duplicate, malformed))
-    with counting(console, f"Sending to {settings.kafka_topic}", count) as advance:
-        sent = send(settings, settings.kafka_topic, messages, rate=rate, on_sent=advance)
+    shares = Shares(late, duplicate, malformed)
+    sent = produce_service_events(settings, console, count, seed=seed, shares=shares, days=days, rate=rate)
     console.print(f"{sent:,} messages acknowledged by Kafka on topic {settings.kafka_topic}")
 
 
@@ -215,10 +212,11 @@ def list_dead_letters(
         console.print("No dead letters.")
         return
     by_reason = Table(
-        "source", "reason", "dead letters", title=f"{letters.num_rows:,} dead letters", box=box.SIMPLE_HEAD
+        "source", "reason", "dead letters", "replayed", title=f"{letters.num_rows:,} dead letters", box=box.SIMPLE_HEAD
     )
     for row in counts:
-        by_reason.add_row(row["source"], row["error_type"], f"{row['dead_letters']:,}")
+        numbers = (f"{row['dead_letters']:,}", f"{row['replayed']:,}")
+        by_reason.add_row(_plain(row["source"]), row["error_type"], *numbers)
     console.print(by_reason)
     listing = Table(
         "id", "refused at (UTC)", "what is wrong", title="The newest", title_justify="left", box=box.SIMPLE_HEAD
@@ -239,18 +237,72 @@ def show_dead_letter(
     from lakehouse.adapters.iceberg.catalog import connect
     from lakehouse.ledger import lookup
 
-    letter = lookup.show_dead_letter(connect(settings_module.load()), dead_letter_id)
+    catalog = connect(settings_module.load())
+    letter = lookup.show_dead_letter(catalog, dead_letter_id)
+    tried = lookup.attempts(catalog, dead_letter_id)
     payload = letter["original_payload"]
     if raw:
         sys.stdout.buffer.write(payload or b"")
         return
     if as_json:
-        _print_json(lookup.as_json(letter))
+        _print_json(lookup.as_json(letter) | {"attempts": [lookup.as_json(attempt) for attempt in tried]})
         return
     table = Table.grid(padding=(0, 2))
     for name, value in letter.items():
         table.add_row(f"[bold]{name}[/bold]", _plain(_readable(value)))
+    for attempt in tried:
+        result = f"{attempt['error_type']}: {attempt['error_message']}" if attempt["error_type"] else "became a row"
+        table.add_row("[bold]tried again[/bold]", _plain(f"{attempt['attempted_at']:%Y-%m-%d %H:%M:%S}: {result}"))
     console.print(table)
+
+
+@dead_letters_app.command("replay")
+def replay_dead_letters_command(
+    ids: Annotated[list[str] | None, typer.Option("--id", help="Of this dead letter; may be given again.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only of this error type, e.g. MISSING_FIELD.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only of this topic or file.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only those refused since this time (UTC).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would come of it.")] = False,
+) -> None:
+    """Hold dead letters against today's contract again; those that pass become rows, once, and keep their origin.
+
+    What fails again stays a dead letter; `dead-letters show` lists the attempts.
+
+    Example: lakehouse dead-letters replay --reason INVALID_TIMESTAMP --dry-run
+    """
+    from lakehouse.audit import replay_dead_letters
+
+    if not (ids or reason or source or since):
+        raise LakehouseError("say which: --id, --reason, --source or --since")
+    since = since.replace(tzinfo=UTC) if since and since.tzinfo is None else since
+    done = replay_dead_letters(
+        settings_module.load(), source=source, reason=reason, since=since, ids=ids or (), is_dry_run=dry_run
+    )
+    for name, found in done:
+        would = "would become rows" if dry_run else "became rows"
+        before = f", {found.already:,} had been replayed before" if found.already else ""
+        text = f"{name}: {found.accepted:,} {would}, {found.refused:,} stay dead letters{before}"
+        console.print(_plain(text), soft_wrap=True)
+        for row in found.reasons.to_pylist():
+            console.print(_plain(f"  {row['dead_letters']:,} × {row['error_type']}"))
+
+
+@app.command("docs")
+def docs_command(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 8088,
+    build_only: Annotated[bool, typer.Option("--build-only", help="Write the page and print where it is.")] = False,
+) -> None:
+    """Build the documentation of all models for analysts and show it, until Ctrl-C: tables, columns, tests, lineage."""
+    from lakehouse.docs import build_docs, serve_docs
+
+    with console.status("dbt docs generate"):
+        folder = build_docs(settings_module.load())
+    if build_only:
+        console.print(_plain(str(folder / "index.html")), soft_wrap=True)
+        return
+    with serve_docs(folder, port) as server:
+        console.print(f"http://{LOOPBACK}:{port}   Ctrl-C ends it")
+        server.serve_forever()
 
 
 @app.command("demo")
@@ -268,21 +320,45 @@ def demo_command(
 
 
 def _print_report(report: Any) -> None:
+    from lakehouse.ledger.origin import is_delivery
+
     always = ("position", "bronze", "dead_letters", "in_flight")
     columns = [
         name
-        for name in ("first", "position", "bronze", "dead_letters", "in_flight", "skipped", "lost", "direct")
+        for name in (
+            "first",
+            "position",
+            "bronze",
+            "dead_letters",
+            "in_flight",
+            "replayed",
+            "skipped",
+            "lost",
+            "direct",
+        )
         if name in always or any(getattr(account, name) for account in report.accounts)
     ]
     table = Table("source", *(name.replace("_", " ") for name in columns), "account", box=box.SIMPLE_HEAD)
-    for account in report.accounts:
+    # There may be any number of files: those whose account closes are one line.
+    closed = [account for account in report.accounts if is_delivery(account.source) and account.closes]
+    for account in (account for account in report.accounts if account not in closed):
         numbers = [f"{getattr(account, name):,}" for name in columns]
         state = "[green]closes[/green]" if account.closes else "[red]does not close[/red]"
         table.add_row(_plain(account.name), *numbers, state)
+    if closed:
+        numbers = [
+            "" if name in ("first", "position") else f"{sum(getattr(account, name) for account in closed):,}"
+            for name in columns
+        ]
+        table.add_row(f"{len(closed):,} files", *numbers, "[green]close[/green]")
     console.print(table)
     for account in report.accounts:
         for gap in account.gaps:
             console.print(f"[red]•[/red] {_plain(account.name)}: {_plain(gap)}", soft_wrap=True)
+        if account.direct:
+            console.print(f"{account.direct:,} rows of {account.name} were written by SQL, outside any ledger:")
+            for commit in account.written_by[:5] or ["by commits that the table's history no longer holds"]:
+                console.print(_plain(f"  {commit}"), soft_wrap=True)
     if report.in_flight:
         console.print(f"{report.in_flight:,} records wait on their topics; the sensor lands them.")
     colour = "green" if report.verdict == "complete" else "red"

@@ -9,12 +9,10 @@ from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.adapters.kafka.resource import KafkaResource
 from lakehouse.domains.feeds import FEEDS, FILES
 from lakehouse.domains.pgr import definitions as pgr
-from lakehouse.orchestration.platform import platform_specs
+from lakehouse.orchestration.platform import build_platform
 
 defs = dg.Definitions.merge(
     pgr.defs,
-    dg.Definitions(
-        assets=platform_specs(FEEDS, [FILES]),
-        resources={"kafka": KafkaResource(), "iceberg": IcebergResource(), "dbt": DbtResource()},
-    ),
+    build_platform(FEEDS, [FILES]),
+    dg.Definitions(resources={"kafka": KafkaResource(), "iceberg": IcebergResource(), "dbt": DbtResource()}),
 )

@@ -12,8 +12,10 @@ from rich.table import Table
 
 from lakehouse.adapters.trino.query import query
 from lakehouse.audit import run_audit
+from lakehouse.domains.pgr.source import Shares
 from lakehouse.errors import LakehouseError
 from lakehouse.naming import PGR_CASE_LIFECYCLE, PGR_FUNNEL_DAILY, Domain
+from lakehouse.produce import produce_service_events
 from lakehouse.settings import LOOPBACK, Settings
 
 DOMAINS: tuple[Domain, ...] = (Domain.PGR,)
@@ -51,25 +53,13 @@ def run_demo(settings: Settings, console: Console, *, count: int, domains: Seque
     from lakehouse import settings as settings_module
 
     settings = settings_module.load()
-    _produce(settings, console, count)
+    shares = Shares(late=0.02, duplicate=0.01, malformed=0.01)
+    produce_service_events(settings, console, count, seed=time.time_ns(), shares=shares)
     _wait_until_landed(settings, console)
     _build(settings, console)
     _answer(settings, console, "Cases by status", CASES_BY_STATUS)
     _answer(settings, console, "Service level by ward, the busiest", SLA_BY_WARD)
     return _verdict(settings, console, began)
-
-
-def _produce(settings: Settings, console: Console, count: int) -> None:
-    from lakehouse.adapters.kafka.produce import send
-    from lakehouse.domains.feeds import ensure_topics
-    from lakehouse.domains.pgr.source import Shares, service_events
-    from lakehouse.progress import counting
-
-    ensure_topics(settings)
-    shares = Shares(late=0.02, duplicate=0.01, malformed=0.01)
-    messages = service_events(count, seed=time.time_ns(), shares=shares)
-    with counting(console, f"Sending events to {settings.kafka_topic}, 1 % of them broken", count) as advance:
-        send(settings, settings.kafka_topic, messages, on_sent=advance)
 
 
 def _wait_until_landed(settings: Settings, console: Console) -> None:

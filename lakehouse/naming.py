@@ -85,6 +85,7 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 
 SERVICE_EVENTS = TableName(Layer.BRONZE, "service_events_raw", Domain.PGR)
 DELIVERIES = TableName(Layer.BRONZE, "deliveries", Domain.PLATFORM)
+REPLAYS = TableName(Layer.BRONZE, "replays", Domain.PLATFORM)
 DEAD_LETTERS = TableName(Layer.BRONZE, "dead_letters", Domain.PLATFORM)
 PGR_EVENTS = TableName(Layer.SILVER, "pgr_events", Domain.PGR)
 PGR_CASE_LIFECYCLE = TableName(Layer.GOLD, "pgr_case_lifecycle", Domain.PGR)

@@ -111,6 +111,14 @@ class Settings(BaseSettings):
         600.0, validation_alias=_names("drain_max_sec"), description="A draining run ends after this long.", gt=0
     )
 
+    refused_share: float = Field(
+        0.05,
+        validation_alias=_names("refused_share"),
+        description="Share of a day's records that may become dead letters before the check on them fails.",
+        ge=0,
+        le=1,
+    )
+
     trino_host: str = Field(
         "", validation_alias=_names("trino_host", "TRINO_HOST"), description="Trino. Unset: the local stack's."
     )

@@ -13,6 +13,10 @@ KAFKA_COORDINATES = (
     Column("kafka_timestamp", Type.TIMESTAMP, "Time of the record in Kafka (UTC)."),
 )
 
+REPLAYED_AT = Column(
+    "replayed_at", Type.TIMESTAMP, "When the row was made of a dead letter, which goes on being one; else null (UTC)."
+)
+
 DELIVERY_COORDINATES = (
     Column(
         "source_file", Type.STRING, "File or append that brought the record, `name@hash of its content`; else null."

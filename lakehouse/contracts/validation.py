@@ -97,11 +97,17 @@ class Validator:
         kept = pa.nulls(len(rubbish), pa.string()) if is_all_known else self.as_json(cells)
         return self._split(cells.select(known).append_column("payload", rubbish), self._of_cells(known), kept)
 
-    def as_json(self, cells: pa.Table) -> pa.ChunkedArray:
-        """Each row as the text of one JSON object, without its nulls."""
-        names = ", ".join(f"{_quoted(name)}: {_identifier(name)}" for name in cells.column_names)
+    def as_json(self, cells: pa.Table, *, with_defaults: bool = False) -> pa.ChunkedArray:
+        """Each row as the text of one JSON object, without its nulls; on demand with what it was read with."""
+        values = {name: _identifier(name) for name in cells.column_names}
+        if with_defaults:
+            values |= {
+                name: f"coalesce({values.get(name, 'null')}, {_quoted(default)})"
+                for name, default in self._defaults.items()
+            }
+        members = ", ".join(f"{_quoted(name)}: {value}" for name, value in values.items())
         self._duckdb.register("cells", cells)
-        text = self._duckdb.sql(f"select json_merge_patch('{{}}', {{{names}}})::varchar as text from cells")
+        text = self._duckdb.sql(f"select json_merge_patch('{{}}', {{{members}}})::varchar as text from cells")
         found = text.to_arrow_table()["text"]
         self._duckdb.unregister("cells")
         return found

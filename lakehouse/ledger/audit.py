@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -16,16 +17,18 @@ import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Operation
 
 from lakehouse.adapters.iceberg.catalog import find_table
 from lakehouse.adapters.kafka.client import TopicState
 from lakehouse.ledger.census import Census, Key, take_census, write_mark
+from lakehouse.ledger.commit import COMMIT_ID
 from lakehouse.ledger.dead_letters import find_dead_letters
 from lakehouse.ledger.deliveries import completed, under_way
 from lakehouse.ledger.feed import Feed
 from lakehouse.ledger.offsets import Interval, length, missing, repeated
 from lakehouse.ledger.origin import is_delivery
-from lakehouse.ledger.state import Entry, read_entries, read_sources
+from lakehouse.ledger.state import Entry, read_entries, read_replayed, read_sources
 from lakehouse.ledger.writer import gaps
 from lakehouse.naming import TableName
 
@@ -56,6 +59,8 @@ class Account:
     lost: int = 0
     direct: int = 0
     """Rows written outside any ledger, by SQL; counted on the account of their table."""
+    written_by: list[str] = field(default_factory=list)
+    """Commits that wrote such rows, newest first, as far as the table's history goes."""
     gaps: list[str] = field(default_factory=list)
     """What is wrong, in words; empty when the account closes."""
 
@@ -123,6 +128,9 @@ def audit(
         name: _deliveries(table, before[name], completed(catalog, name), censuses[name])
         for name, table in tables.items()
     }
+    # A replay is held against the dead letters, of which a quick audit reads the new ones only.
+    if not deep and any(rows.replayed for rows in censuses.values()):
+        return audit(catalog, feeds, topics, probe, deep=True)
     if not deep and _is_doubtful(deliveries.values(), censuses.values(), letters):
         return audit(catalog, feeds, topics, probe, deep=True)
     is_settled = not any(under_way(table) for table in tables.values() if table is not None)
@@ -139,8 +147,8 @@ def audit(
         if not deep and not all(account.closes for account in delivered):
             return audit(catalog, feeds, topics, probe, deep=True)
         found += delivered
-        if rows.direct:
-            found.append(Account(str(name), None, direct=rows.direct))
+        if table is not None:
+            found += _table_account(name, table, rows)
         accounts += found
         if table is not None and is_settled and all(account.closes for account in found):
             _remember(table, rows, _positions(found))
@@ -152,6 +160,33 @@ def audit(
     if letters_table is not None and is_settled and is_covered and all(account.closes for account in accounts):
         _remember(letters_table, letters, positions)
     return Report(accounts)
+
+
+def _table_account(name: TableName, table: Table, rows: Census) -> Iterable[Account]:
+    """What is known of a table as a whole: rows that no ledger speaks of, and how many are made of dead letters."""
+    account = Account(str(name), None, direct=rows.direct)
+    if account.direct:
+        account.written_by = _foreign_commits(table)
+    replayed = sum(rows.replays(key) for key in {*rows.replayed, *rows.verified_replays})
+    if replayed != (counted := read_replayed(table.properties)):
+        account.gaps.append(f"ledger counts {counted} replayed rows, the table holds {replayed}")
+    if account.direct or account.gaps:
+        yield account
+
+
+def _foreign_commits(table: Table) -> list[str]:
+    """Commits that added rows and are none of ours, in words."""
+    found = []
+    for snapshot in reversed(table.snapshots()):
+        summary = snapshot.summary
+        if summary is None or summary.operation not in (Operation.APPEND, Operation.OVERWRITE):
+            continue
+        said = summary.additional_properties
+        if COMMIT_ID not in said and (rows := int(said.get("added-records", "0"))):
+            at = datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC)
+            who = " ".join(said[key] for key in ("engine-name", "trino_user", "trino_query_id") if key in said)
+            found.append(f"snapshot {snapshot.snapshot_id} of {at:%Y-%m-%d %H:%M:%S} UTC by {who or '?'}: {rows} rows")
+    return found
 
 
 def _topics(table: Table | None, rows: Census) -> set[str]:
@@ -191,7 +226,8 @@ def _delivery_accounts(entries: dict[str, Entry], rows: Census, letters: Census)
         key = (source, 0)
         if rows.delivered and not len(rows.of(key)) and not len(letters.of(key)):
             account = Account(source, None, entry.first, entry.position, bronze=entry.rows)
-            account.dead_letters, account.skipped = entry.dead_letters, entry.skipped
+            account.replayed = rows.replays(key)
+            account.dead_letters, account.skipped = entry.dead_letters - account.replayed, entry.skipped
         else:
             account = replace(_account(source, 0, entry, rows, letters, None), partition=None)
         yield account
@@ -240,13 +276,16 @@ def _account(
         if account.bronze:
             account.gaps.append("rows with coordinates, but no ledger speaks of them")
         return account
-    # A letter may be ahead of the ledger: it is committed first. It is counted when its batch is.
-    account.dead_letters = letters.rows(key) - len(_from(letters.of(key), entry.position))
+    # A letter may be ahead of the ledger: it is committed first. It is counted when its batch is, and when it was
+    # replayed, then as that.
+    account.replayed = rows.replays(key)
+    account.dead_letters = letters.rows(key) - len(_from(letters.of(key), entry.position)) - account.replayed
     account.first, account.position = entry.first, entry.position
     account.skipped, account.lost = entry.skipped, entry.lost
     account.gaps += _misplaced("bronze", rows.of(key), rows.verified_to(key, entry.first), entry.position)
     account.gaps += _misplaced("dead letters", letters.of(key), letters.verified_to(key, entry.first), entry.position)
     account.gaps += _unaccounted(key, entry, rows, letters, probe)
+    account.gaps += _wrong_replays(rows.replayed.get(key), letters.of(key))
     account.gaps += _wrong_counters(account, entry)
     return account
 
@@ -284,6 +323,16 @@ def _unaccounted(key: Key, entry: Entry, rows: Census, letters: Census, probe: P
             yield f"{len(held)} offsets hold a record, but were skipped: {_some(pa.array(held))}"
 
 
+def _wrong_replays(replayed: pa.Array | None, letters: pa.Array) -> Iterable[str]:
+    """Rows that say they were made of dead letters, twice or of none."""
+    if replayed is None:
+        return
+    if len(twice := repeated(replayed)):
+        yield f"bronze: {len(twice)} offsets replayed more than once: {_some(twice)}"
+    if len(strange := replayed.filter(pc.invert(pc.is_in(replayed, letters)))):
+        yield f"bronze: {len(strange)} rows were replayed of no dead letter: {_some(strange)}"
+
+
 def _wrong_counters(account: Account, entry: Entry) -> Iterable[str]:
     """Where the ledger's numbers do not add up, or say something else than what was counted."""
     if entry.position - entry.first != entry.delivered + entry.skipped + entry.lost:
@@ -293,8 +342,8 @@ def _wrong_counters(account: Account, entry: Entry) -> Iterable[str]:
         )
     if account.bronze != entry.rows:
         yield f"ledger counts {entry.rows} rows, the table holds {account.bronze}"
-    if account.dead_letters != entry.dead_letters:
-        yield f"ledger counts {entry.dead_letters} dead letters, the table holds {account.dead_letters}"
+    if (letters := account.dead_letters + account.replayed) != entry.dead_letters:
+        yield f"ledger counts {entry.dead_letters} dead letters, the table holds {letters}"
 
 
 def _from(offsets: pa.Array, position: int) -> pa.Array:

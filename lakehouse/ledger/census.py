@@ -13,7 +13,8 @@ from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.table import FileScanTask, Table
 
-from lakehouse.ledger.origin import ORIGINS, is_delivery
+from lakehouse.contracts.lineage import REPLAYED_AT
+from lakehouse.ledger.origin import ORIGINS, Origin, is_delivery
 
 MARK = "lakehouse.audit.verified"
 """Table property with what an earlier audit has verified."""
@@ -35,6 +36,8 @@ class Mark:
     """Rows without a coordinate."""
     delivered: int = 0
     """Rows of deliveries, all together: there may be any number of them."""
+    replayed: dict[str, int] = field(default_factory=dict)
+    """Rows made of dead letters, by ``source:partition``."""
 
 
 @dataclass
@@ -50,6 +53,14 @@ class Census:
     """Rows without a coordinate: written by SQL, outside any ledger."""
     delivered: int = 0
     """Rows of deliveries that an earlier audit has verified."""
+    replayed: dict[Key, pa.Array] = field(default_factory=dict)
+    """Offsets of rows made of dead letters in the files since, sorted. They are in none of the numbers above."""
+    verified_replays: dict[Key, int] = field(default_factory=dict)
+    """Number of such rows that an earlier audit has verified."""
+
+    def replays(self, key: Key) -> int:
+        """All rows of a partition that were made of dead letters."""
+        return len(self.replayed.get(key, ())) + self.verified_replays.get(key, 0)
 
     def of(self, key: Key) -> pa.Array:
         """Offsets of a partition in the files since."""
@@ -81,6 +92,7 @@ def take_census(table: Table | None, *, deep: bool) -> Census:
     if mark and is_intact:
         census.verified = {_key(text): (rows, mark.positions[text]) for text, rows in mark.rows.items()}
         census.direct, census.delivered = mark.direct, mark.delivered
+        census.verified_replays = {_key(text): rows for text, rows in mark.replayed.items()}
         tasks = _without(tasks, old)
     if tasks:
         _count(census, _read(table, tasks))
@@ -98,6 +110,7 @@ def write_mark(table: Table, census: Census, positions: Mapping[Key, int]) -> No
         positions={_text(key): position for key, position in positions.items()},
         direct=census.direct,
         delivered=census.delivered + landed,
+        replayed={_text(key): census.replays(key) for key in (*census.replayed, *census.verified_replays)},
     )
     with table.transaction() as transaction:
         transaction.set_properties({MARK: json.dumps(asdict(mark), sort_keys=True)})
@@ -127,31 +140,38 @@ def _without(tasks: list[FileScanTask], paths: Counter[str]) -> list[FileScanTas
 
 def _read(table: Table, tasks: list[FileScanTask]) -> pa.Table:
     """Coordinates of all rows; null where the table has no such column yet."""
-    columns = [name for origin in ORIGINS for name in (origin.source, origin.partition, origin.offset) if name]
-    stored = [name for name in columns if name in table.schema().column_names]
+    coordinates = [name for origin in ORIGINS for name in (origin.source, origin.partition, origin.offset) if name]
+    wanted = {*coordinates, REPLAYED_AT.name}
+    stored = [name for name in table.schema().column_names if name in wanted]
     rows = ArrowScan(table.metadata, table.io, table.schema().select(*stored), AlwaysTrue()).to_table(tasks)
-    for name in set(columns) - set(stored):
+    for name in wanted - set(stored):
         rows = rows.append_column(name, pa.nulls(rows.num_rows))
     return rows
 
 
 def _count(census: Census, rows: pa.Table) -> None:
+    is_replay = pc.is_valid(rows[REPLAYED_AT.name])
+    replays = rows.filter(is_replay)
+    rows = rows.filter(pc.invert(is_replay))
     for origin in ORIGINS:
-        have_one = rows.filter(pc.is_valid(origin.offsets(rows)))
+        census.offsets |= _by_key(origin, rows)
+        census.replayed |= _by_key(origin, replays)
         rows = rows.filter(pc.is_null(origin.offsets(rows)))
-        coordinates = pa.table(
-            {
-                "source": have_one[origin.source],
-                "partition": origin.partitions(have_one),
-                "offset": origin.offsets(have_one),
-            }
-        )
-        for key in coordinates.group_by(["source", "partition"]).aggregate([]).to_pylist():
-            is_source = pc.equal(coordinates["source"], key["source"])
-            here = pc.and_(is_source, pc.equal(coordinates["partition"], key["partition"]))
-            offsets = coordinates.filter(here)["offset"].combine_chunks()
-            census.offsets[key["source"], key["partition"]] = offsets.take(pc.sort_indices(offsets))
     census.direct += rows.num_rows
+
+
+def _by_key(origin: Origin, rows: pa.Table) -> dict[Key, pa.Array]:
+    """Sorted offsets of the rows that have a coordinate of this kind."""
+    rows = rows.filter(pc.is_valid(origin.offsets(rows)))
+    found = pa.table(
+        {"source": rows[origin.source], "partition": origin.partitions(rows), "offset": origin.offsets(rows)}
+    )
+    by_key = {}
+    for key in found.group_by(["source", "partition"]).aggregate([]).to_pylist():
+        here = pc.and_(pc.equal(found["source"], key["source"]), pc.equal(found["partition"], key["partition"]))
+        offsets = found.filter(here)["offset"].combine_chunks()
+        by_key[key["source"], key["partition"]] = offsets.take(pc.sort_indices(offsets))
+    return by_key
 
 
 def _text(key: Key) -> str:

@@ -1,16 +1,22 @@
-"""Looking at dead letters: which there are, and one of them whole."""
+"""Looking at dead letters: which there are, one of them whole, and what became of attempts to replay it."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import And, BooleanExpression
+from pyiceberg.expressions import BooleanExpression, In, IsNull
 
+from lakehouse.adapters.iceberg.catalog import find_table
 from lakehouse.adapters.iceberg.filters import at_least, equal
+from lakehouse.contracts.arrow import arrow_schema
+from lakehouse.contracts.dead_letter import DEAD_LETTER
+from lakehouse.contracts.replay import REPLAY
 from lakehouse.errors import LakehouseError
 from lakehouse.ledger.dead_letters import find_dead_letters
 
@@ -20,17 +26,47 @@ _LISTED = ("dead_letter_id", "source", "error_type", "error_message", "failed_at
 def list_dead_letters(
     catalog: Catalog, *, source: str | None = None, reason: str | None = None, since: datetime | None = None
 ) -> pa.Table:
-    """Dead letters, newest first: id, source, error type and message, time of refusal.
+    """Dead letters, newest first: id, source, error type and message, time of refusal, whether it was replayed.
 
     Args:
         catalog: Where the table is.
-        source: Only of this topic.
+        source: Only of this topic or delivery.
         reason: Only of this error type.
         since: Only those refused at or after this time.
     """
+    letters = select_dead_letters(catalog, source=source, reason=reason, since=since, columns=_LISTED)
+    log = find_table(catalog, REPLAY.table)
+    is_replayed = pa.repeat(pa.scalar(False), letters.num_rows)
+    if log is not None:
+        done = log.scan(row_filter=IsNull("error_type"), selected_fields=("dead_letter_id",)).to_arrow()  # type: ignore[call-arg,arg-type]
+        is_replayed = pc.is_in(letters["dead_letter_id"], done["dead_letter_id"].combine_chunks())
+    letters = letters.append_column("is_replayed", is_replayed)
+    return letters.sort_by([("failed_at", "descending"), ("dead_letter_id", "ascending")])
+
+
+def select_dead_letters(
+    catalog: Catalog,
+    *,
+    source: str | None = None,
+    reason: str | None = None,
+    since: datetime | None = None,
+    ids: Collection[str] = (),
+    columns: tuple[str, ...] = ("*",),
+) -> pa.Table:
+    """Dead letters that fit all that is given, in no order.
+
+    Args:
+        catalog: Where the table is.
+        source: Only of this topic or delivery.
+        reason: Only of this error type.
+        since: Only those refused at or after this time.
+        ids: Only these.
+        columns: What to read of them.
+    """
     table = find_dead_letters(catalog)
     if table is None:
-        return pa.table({name: pa.array([], pa.string()) for name in _LISTED})
+        empty = arrow_schema(DEAD_LETTER).empty_table()
+        return empty if columns == ("*",) else empty.select(columns)
     wanted: list[BooleanExpression] = []
     if source:
         wanted.append(equal("source", source))
@@ -38,19 +74,38 @@ def list_dead_letters(
         wanted.append(equal("error_type", reason.upper()))
     if since:
         wanted.append(at_least("failed_at", since.isoformat()))
-    scan = table.scan(selected_fields=_LISTED)
+    if ids:
+        wanted.append(In("source", {_source_of(id_) for id_ in ids}))  # type: ignore[call-arg,arg-type]
+        wanted.append(In("dead_letter_id", set(ids)))  # type: ignore[call-arg,arg-type]
+    scan = table.scan(selected_fields=columns)
     for expression in wanted:
         scan = scan.filter(expression)
-    return scan.to_arrow().sort_by([("failed_at", "descending"), ("dead_letter_id", "ascending")])
+    return scan.to_arrow()
 
 
 def count_by_reason(letters: pa.Table) -> list[dict[str, Any]]:
-    """Number of dead letters by source and error type, most first."""
-    counted = letters.group_by(["source", "error_type"]).aggregate([("dead_letter_id", "count")])
+    """Number of dead letters by source and error type, most first, and how many of them were replayed."""
+    groups = letters.group_by(["source", "error_type"])
+    counted = groups.aggregate([("dead_letter_id", "count"), ("is_replayed", "sum")])
     return [
-        {"source": row["source"], "error_type": row["error_type"], "dead_letters": row["dead_letter_id_count"]}
+        {
+            "source": row["source"],
+            "error_type": row["error_type"],
+            "dead_letters": row["dead_letter_id_count"],
+            "replayed": row["is_replayed_sum"],
+        }
         for row in counted.sort_by([("dead_letter_id_count", "descending")]).to_pylist()
     ]
+
+
+def attempts(catalog: Catalog, dead_letter_id: str) -> list[dict[str, Any]]:
+    """Attempts to replay a dead letter, oldest first: when, and what was still wrong."""
+    log = find_table(catalog, REPLAY.table)
+    if log is None:
+        return []
+    found = log.scan(row_filter=equal("dead_letter_id", dead_letter_id)).to_arrow()
+    tried: list[dict[str, Any]] = found.sort_by("attempted_at").to_pylist()
+    return tried
 
 
 def show_dead_letter(catalog: Catalog, dead_letter_id: str) -> dict[str, Any]:
@@ -59,16 +114,17 @@ def show_dead_letter(catalog: Catalog, dead_letter_id: str) -> dict[str, Any]:
     Raises:
         LakehouseError: there is none of that id.
     """
-    table = find_dead_letters(catalog)
-    source = dead_letter_id.rsplit(":", 2)[0]
-    wanted = And(equal("source", source), equal("dead_letter_id", dead_letter_id))
-    found = table.scan(row_filter=wanted).to_arrow().to_pylist() if table is not None else []
+    found = select_dead_letters(catalog, ids=[dead_letter_id]).to_pylist()
     if not found:
         raise LakehouseError(
             f"no dead letter {dead_letter_id}; ids look like pgr-events:0:123, `lakehouse dead-letters list` shows them"
         )
     letter: dict[str, Any] = found[0]
     return letter
+
+
+def _source_of(dead_letter_id: str) -> str:
+    return dead_letter_id.rsplit(":", 2)[0]
 
 
 def as_json(letter: dict[str, Any]) -> dict[str, Any]:

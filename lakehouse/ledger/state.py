@@ -68,6 +68,15 @@ def read_sources(properties: Mapping[str, str]) -> set[str]:
     return {source for source, _, partition in names if partition.isdigit()}
 
 
+REPLAYED = "lakehouse.replayed"
+"""Table property with the number of rows that were made of dead letters."""
+
+
+def read_replayed(properties: Mapping[str, str]) -> int:
+    """Number of rows that were made of dead letters."""
+    return int(properties.get(REPLAYED, "0"))
+
+
 def to_properties(topic: str, entries: Mapping[int, Entry]) -> dict[str, str]:
     """Table properties that hold the entries."""
     return {

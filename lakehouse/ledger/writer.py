@@ -156,7 +156,8 @@ class LedgeredWriter:
         """Refused records in the schema of the dead letters; one that came as cells is kept as JSON."""
         records = batch.records.take(verdict.refused["row"])
         if batch.cells is not None:
-            text = self._validator.as_json(batch.cells.take(verdict.refused["row"])).cast(pa.binary())
+            cells = batch.cells.take(verdict.refused["row"])
+            text = self._validator.as_json(cells, with_defaults=True).cast(pa.binary())
             records = records.set_column(4, RECORDS.field("value"), pc.coalesce(records["value"], text))
         columns = self._origin.columns(batch, records)
         return to_letters(

@@ -1,10 +1,18 @@
 """Asset checks that follow from a feed or a contract."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
 import dagster as dg
 
+from lakehouse import settings as settings_module
 from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.adapters.kafka.resource import KafkaResource
 from lakehouse.ledger.feed import Feed
+from lakehouse.naming import DEAD_LETTERS
+
+SHOWN = 100
+"""Rows of a table in metadata."""
 
 
 def build_account_check(feed: Feed) -> dg.AssetChecksDefinition:
@@ -33,3 +41,34 @@ def build_account_check(feed: Feed) -> dg.AssetChecksDefinition:
         )
 
     return every_offset_is_accounted_for
+
+
+def build_refusal_check(feeds: Sequence[Feed]) -> dg.AssetChecksDefinition:
+    """A check that few of a day's records became dead letters."""
+
+    @dg.asset_check(
+        asset=dg.AssetKey(DEAD_LETTERS.key),
+        name="few_records_are_refused",
+        description="Of the last day's records no more became dead letters than the setting refused_share allows.",
+    )
+    def few_records_are_refused(iceberg: IcebergResource) -> dg.AssetCheckResult:
+        from lakehouse.ledger.refusals import recent_refusals
+
+        allowed = settings_module.load().refused_share
+        tables = {feed.contract.table for feed in feeds}
+        day = recent_refusals(iceberg.catalog(), tables, datetime.now(UTC))
+        columns = [dg.TableColumn(name) for name in day.by_hour.column_names]
+        records = [dg.TableRecord({n: str(value) for n, value in row.items()}) for row in day.by_hour.to_pylist()]
+        return dg.AssetCheckResult(
+            passed=day.share <= allowed,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={
+                "dead_letters": day.refused,
+                "accepted": day.accepted,
+                "share": day.share,
+                "allowed_share": allowed,
+                "by_hour": dg.MetadataValue.table(records[:SHOWN], schema=dg.TableSchema(columns)),
+            },
+        )
+
+    return few_records_are_refused

@@ -1,8 +1,8 @@
-"""The tables that all domains share, as assets: written by the drains and the file runs of every feed."""
+"""What all domains share: the tables that the drains and file runs of every feed write, and the checks on them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -10,14 +10,37 @@ from lakehouse.contracts.contract import Contract
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.contracts.delivery import DELIVERY_RECORD
 from lakehouse.ledger.feed import Feed
+from lakehouse.orchestration.checks import build_refusal_check
 from lakehouse.orchestration.describe import describe_contract, staging_key
+from lakehouse.orchestration.landing import BATCH, KIND_TAG
 
 
-def platform_specs(feeds: Iterable[Feed], files: Iterable[Contract]) -> list[dg.AssetSpec]:
-    """Dead letters and deliveries, downstream of all that records come from; a run that writes them reports it."""
+def build_platform(feeds: Sequence[Feed], files: Sequence[Contract]) -> dg.Definitions:
+    """Dead letters and deliveries, downstream of all that records come from, and the hourly look at them."""
     topics = [dg.AssetKey(feed.topic.asset_key) for feed in feeds]
     folders = [staging_key(contract) for contract in files]
-    return [
-        dg.AssetSpec(**describe_contract(DEAD_LETTER), deps=[*topics, *folders], kinds={"kafka", "iceberg"}),
-        dg.AssetSpec(**describe_contract(DELIVERY_RECORD), deps=folders, kinds={"file", "iceberg"}),
-    ]
+    few_records_are_refused = build_refusal_check(feeds)
+    hourly = dg.define_asset_job(
+        "platform_hourly",
+        selection=dg.AssetSelection.checks(few_records_are_refused),
+        tags={KIND_TAG: BATCH},
+        executor_def=dg.in_process_executor,
+        description="Looks at what all domains share: how much was refused.",
+    )
+    return dg.Definitions(
+        assets=[
+            dg.AssetSpec(**describe_contract(DEAD_LETTER), deps=[*topics, *folders], kinds={"kafka", "iceberg"}),
+            dg.AssetSpec(**describe_contract(DELIVERY_RECORD), deps=folders, kinds={"file", "iceberg"}),
+        ],
+        asset_checks=[few_records_are_refused],
+        jobs=[hourly],
+        schedules=[
+            dg.ScheduleDefinition(
+                name="platform_hourly",
+                job=hourly,
+                cron_schedule="10 * * * *",
+                execution_timezone="UTC",
+                default_status=dg.DefaultScheduleStatus.RUNNING,
+            )
+        ],
+    )

@@ -257,6 +257,9 @@ def test_a_row_inserted_by_sql_is_shown_as_direct_and_is_no_gap(feed: Feed) -> N
     )
     report = audit()
     assert (report.verdict, sum(account.direct for account in report.accounts)) == ("complete", before + 1)
+    (table,) = [account for account in report.accounts if account.direct]
+    assert "by trino tests" in table.written_by[0]
+    assert table.written_by[0].endswith(": 1 rows")
 
 
 def test_a_row_deleted_by_sql_makes_the_account_incomplete(feed: Feed) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lakehouse.contracts.contract import Column, Contract, Rule, Transform, Type
-from lakehouse.contracts.lineage import DELIVERY_COORDINATES, INGESTED_AT, KAFKA_COORDINATES
+from lakehouse.contracts.lineage import DELIVERY_COORDINATES, INGESTED_AT, KAFKA_COORDINATES, REPLAYED_AT
 from lakehouse.naming import SERVICE_EVENTS
 
 ID_LENGTH = 100
@@ -113,6 +113,7 @@ SERVICE_EVENT = Contract(
         *KAFKA_COORDINATES,
         INGESTED_AT,
         *DELIVERY_COORDINATES,
+        REPLAYED_AT,
     ),
     partition_by=(("event_date", Transform.IDENTITY), ("service", Transform.IDENTITY)),
     event_id="event_id",

@@ -27,15 +27,8 @@ def test_the_table_has_the_agreed_columns_in_order() -> None:
     assert arrow_schema(SERVICE_EVENT).names == [
         *("event_id", "event_date", "event_time", "tenant_id", "service", "entity_type", "entity_id", "event_type"),
         *("status", "actor_type", "actor_id", "channel", "ward_id", "locality_id", "attributes_json", "raw_payload"),
-        *(
-            "kafka_topic",
-            "kafka_partition",
-            "kafka_offset",
-            "kafka_timestamp",
-            "ingested_at",
-            "source_file",
-            "source_row",
-        ),
+        *("kafka_topic", "kafka_partition", "kafka_offset", "kafka_timestamp", "ingested_at"),
+        *("source_file", "source_row", "replayed_at"),
     ]
 
 

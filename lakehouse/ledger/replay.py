@@ -1,0 +1,130 @@
+"""Trying dead letters again with today's contract. What passes now becomes a row, once, and keeps its origin.
+
+The dead letter stays where it is. That it was replayed is said by the row, which has its coordinates and the time of
+the replay; the audit counts such a pair once, as replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.catalog import Catalog
+from pyiceberg.expressions import And, NotNull
+from pyiceberg.table import Table
+
+from lakehouse.adapters.iceberg.catalog import ensure_table
+from lakehouse.adapters.iceberg.filters import equal
+from lakehouse.contracts.arrow import arrow_schema
+from lakehouse.contracts.contract import Contract
+from lakehouse.contracts.lineage import INGESTED_AT, REPLAYED_AT
+from lakehouse.contracts.replay import REPLAY
+from lakehouse.contracts.validation import Validator, Verdict
+from lakehouse.errors import LedgerConflictError
+from lakehouse.ledger.commit import LostRace, append
+from lakehouse.ledger.dead_letters import is_among
+from lakehouse.ledger.origin import DELIVERY, KAFKA, Origin, is_delivery
+from lakehouse.ledger.state import REPLAYED, read_replayed
+
+ATTEMPTS = 20
+_UTC = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came of a replay, or would."""
+
+    accepted: int
+    """Dead letters that became rows."""
+    refused: int
+    """Dead letters that still do not pass."""
+    already: int
+    """Dead letters that an earlier replay had made rows of."""
+    reasons: pa.Table
+    """``error_type`` and ``dead_letters`` of the refused."""
+
+
+def replay(catalog: Catalog, contract: Contract, letters: pa.Table, *, run_id: str, is_dry_run: bool = False) -> Replay:
+    """Hold dead letters of one source against a contract, and land those that pass now.
+
+    Args:
+        catalog: Where the tables are.
+        contract: Today's.
+        letters: Rows of the dead letters' table, all of one source.
+        run_id: For the evidence.
+        is_dry_run: Write nothing.
+
+    Raises:
+        LedgerConflictError: other writers won every race.
+    """
+    source = letters["source"][0].as_py()
+    origin = DELIVERY if is_delivery(source) else KAFKA
+    table = ensure_table(catalog, contract)
+    validator = Validator(contract)
+    now = datetime.now(UTC)
+    for _ in range(ATTEMPTS):
+        is_done = _is_replayed(table, origin, source, letters)
+        left = letters.filter(pc.invert(is_done))
+        verdict = validator.validate(left["original_payload"])
+        rows = _rows(contract, origin, left, verdict, now)
+        if rows.num_rows and not is_dry_run:
+            total = str(read_replayed(table.properties) + rows.num_rows)
+            try:
+                append(table, rows, {REPLAYED: total}, {"lakehouse.run-id": run_id, "lakehouse.replayed": source})
+            except LostRace:
+                table.refresh()
+                continue
+        if left.num_rows and not is_dry_run:
+            _write_down(catalog, contract, left, verdict, now, run_id)
+        counted = verdict.refused.group_by("error_type").aggregate([("row", "count")])
+        reasons = counted.rename_columns(["error_type", "dead_letters"]).sort_by([("dead_letters", "descending")])
+        return Replay(rows.num_rows, verdict.refused.num_rows, letters.num_rows - left.num_rows, reasons)
+    raise LedgerConflictError(f"{contract.table}: lost {ATTEMPTS} races in a row; another writer is at work")
+
+
+def _is_replayed(table: Table, origin: Origin, source: str, letters: pa.Table) -> pa.ChunkedArray:
+    """Which letters are rows already. Reads files with replays only: all others have no time of a replay."""
+    replayed = And(NotNull(REPLAYED_AT.name), equal(origin.source, source))  # type: ignore[call-arg,arg-type]
+    columns = tuple(name for name in (origin.partition, origin.offset) if name)
+    found = table.scan(row_filter=replayed, selected_fields=columns).to_arrow()
+    partitions, offsets = origin.partitions(found), origin.offsets(found)
+    known = {p: offsets.filter(pc.equal(partitions, p)).to_pylist() for p in pc.unique(partitions).to_pylist()}
+    return is_among(origin.partitions(letters), origin.offsets(letters), known)
+
+
+def _rows(contract: Contract, origin: Origin, letters: pa.Table, verdict: Verdict, now: datetime) -> pa.Table:
+    accepted = verdict.accepted
+    origins = letters.take(accepted["row"])
+    columns = {name: accepted[name] for name in accepted.column_names}
+    given: Sequence[str | None] = (origin.source, origin.partition, origin.offset, origin.timestamp)
+    columns |= {name: origins[name] for name in given if name}
+    moment = pa.repeat(pa.scalar(now, _UTC), accepted.num_rows)
+    columns |= {INGESTED_AT.name: moment, REPLAYED_AT.name: moment}
+    schema = arrow_schema(contract)
+    arrays = [columns.get(field.name, pa.nulls(accepted.num_rows, field.type)) for field in schema]
+    return pa.table(arrays, schema=schema)
+
+
+def _write_down(
+    catalog: Catalog, contract: Contract, letters: pa.Table, verdict: Verdict, now: datetime, run_id: str
+) -> None:
+    """Keep the attempts. They are a log, not a ledger: an attempt that was cut off here is tried again."""
+    refused = verdict.refused.select(["row", "error_type", "error_message"])
+    tried = pa.table({"row": pa.arange(0, letters.num_rows)}).join(refused, "row").sort_by("row")
+    count = letters.num_rows
+    attempts = pa.table(
+        [
+            letters["dead_letter_id"],
+            letters["source"],
+            pa.repeat(pa.scalar(contract.fingerprint), count),
+            tried["error_type"],
+            tried["error_message"],
+            pa.repeat(pa.scalar(now, _UTC), count),
+            pa.repeat(pa.scalar(run_id), count),
+        ],
+        schema=arrow_schema(REPLAY),
+    )
+    ensure_table(catalog, REPLAY).append(attempts)

@@ -1,0 +1,177 @@
+"""Dead letters that pass today become rows, once, and every account closes before and after."""
+
+import json
+from dataclasses import replace as changed
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyiceberg.catalog.sql import SqlCatalog
+
+from lakehouse.adapters.kafka.client import PartitionState, TopicState
+from lakehouse.contracts.contract import Contract
+from lakehouse.contracts.validation import Validator
+from lakehouse.domains.pgr.contract import SERVICE_EVENT
+from lakehouse.ledger import commit
+from lakehouse.ledger.audit import Report, audit
+from lakehouse.ledger.feed import Feed
+from lakehouse.ledger.ingest import ingest_file
+from lakehouse.ledger.lookup import attempts, list_dead_letters, select_dead_letters
+from lakehouse.ledger.replay import Replay, replay
+from lakehouse.ledger.writer import LedgeredWriter
+from lakehouse.naming import PGR_EVENTS_TOPIC
+from lakehouse_tests.events import TOPIC, TOPIC_ID, event, kafka_batch
+
+STRICT = changed(
+    SERVICE_EVENT,
+    fields=tuple(changed(c, required=True) if c.name == "ward_id" else c for c in SERVICE_EVENT.fields),
+    rules=SERVICE_EVENT.rules,
+)
+"""Yesterday's contract, under which an event had to name its ward; the table never knew."""
+
+
+def check(catalog: SqlCatalog, *, deep: bool = False, end: int = 10) -> Report:
+    state = TopicState(TOPIC_ID, {0: PartitionState(0, end)})
+    return audit(catalog, [Feed(PGR_EVENTS_TOPIC, SERVICE_EVENT)], lambda _: state, lambda *_: [], deep=deep)
+
+
+def gaps(report: Report) -> str:
+    return "; ".join(gap for account in report.accounts for gap in account.gaps)
+
+
+def ten(*, without_ward: tuple[int, ...], rubbish: tuple[int, ...] = ()) -> dict[int, bytes | None]:
+    values: dict[int, bytes | None] = {n: event(entity_id=f"C-{n}") for n in range(10)}
+    values |= {n: event(entity_id=f"C-{n}", ward_id=None) for n in without_ward}
+    return values | dict.fromkeys(rubbish, b"rubbish")
+
+
+def land(catalog: SqlCatalog, values: dict[int, bytes | None]) -> None:
+    """Under yesterday's contract."""
+    writer = LedgeredWriter(catalog, SERVICE_EVENT, TOPIC, run_id="run")
+    writer._validator = Validator(STRICT)
+    writer.append(kafka_batch(values))
+
+
+def again(catalog: SqlCatalog, contract: Contract = SERVICE_EVENT, *, is_dry_run: bool = False) -> Replay:
+    return replay(catalog, contract, select_dead_letters(catalog), run_id="replay", is_dry_run=is_dry_run)
+
+
+def rows(catalog: SqlCatalog) -> pa.Table:
+    return catalog.load_table(SERVICE_EVENT.table.identifier).scan().to_arrow().sort_by("kafka_offset")
+
+
+def test_what_passes_today_becomes_a_row_with_its_origin(catalog: SqlCatalog) -> None:
+    land(catalog, ten(without_ward=(3, 7), rubbish=(5,)))
+    done = again(catalog)
+    assert (done.accepted, done.refused, done.already) == (2, 1, 0)
+    assert done.reasons.to_pylist() == [{"error_type": "INVALID_JSON", "dead_letters": 1}]
+    landed = rows(catalog)
+    assert landed["kafka_offset"].to_pylist() == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+    assert [row["kafka_offset"] for row in landed.to_pylist() if row["replayed_at"]] == [3, 7]
+    assert landed["kafka_topic"].unique().to_pylist() == [TOPIC]
+
+
+def test_a_replay_is_harmless_when_repeated(catalog: SqlCatalog) -> None:
+    land(catalog, ten(without_ward=(3, 7), rubbish=(5,)))
+    again(catalog)
+    done = again(catalog)
+    assert (done.accepted, done.refused, done.already) == (0, 1, 2)
+    assert len(rows(catalog)) == 9
+
+
+def test_a_dry_run_writes_nothing(catalog: SqlCatalog) -> None:
+    land(catalog, ten(without_ward=(3,)))
+    assert again(catalog, is_dry_run=True).accepted == 1
+    assert len(rows(catalog)) == 9
+    assert attempts(catalog, f"{TOPIC}:0:3") == []
+
+
+def test_two_replays_at_once_land_a_letter_once(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    land(catalog, ten(without_ward=(3, 7)))
+    raced: list[bool] = []
+
+    def slow(*arguments: object, **options: object) -> None:
+        if not raced:
+            raced.append(True)
+            again(SqlCatalog("lake", **catalog.properties))
+        commit.append(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("lakehouse.ledger.replay.append", slow)
+    done = again(catalog)
+    assert (done.accepted, done.already) == (0, 2)
+    assert len(rows(catalog)) == 10
+    assert gaps(check(catalog, deep=True)) == ""
+
+
+def test_attempts_are_counted_and_shown(catalog: SqlCatalog) -> None:
+    land(catalog, ten(without_ward=(3,), rubbish=(5,)))
+    again(catalog)
+    again(catalog)
+    assert [attempt["error_type"] for attempt in attempts(catalog, f"{TOPIC}:0:5")] == ["INVALID_JSON"] * 2
+    assert [attempt["error_type"] for attempt in attempts(catalog, f"{TOPIC}:0:3")] == [None]
+    listed = {row["dead_letter_id"]: row["is_replayed"] for row in list_dead_letters(catalog).to_pylist()}
+    assert listed == {f"{TOPIC}:0:3": True, f"{TOPIC}:0:5": False}
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.sampled_from(["audit", "deep", "replay", "land"]), min_size=2, max_size=7))
+def test_the_account_closes_whatever_the_order(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("order")
+    catalog = SqlCatalog("lake", uri=f"sqlite:///{folder}/catalog.db", warehouse=folder.as_uri())
+    for namespace in ("bronze",):
+        catalog.create_namespace(namespace)
+    land(catalog, ten(without_ward=(3, 7), rubbish=(5,)))
+    end = 10
+    for step in [*steps, "audit", "deep"]:
+        match step:
+            case "land":
+                writer = LedgeredWriter(catalog, SERVICE_EVENT, TOPIC, run_id="run")
+                writer._validator = Validator(STRICT)
+                writer.append(kafka_batch({end: event(ward_id=None), end + 1: event()}))
+                end += 2
+            case "replay":
+                again(catalog)
+            case _:
+                report = check(catalog, deep=step == "deep", end=end)
+                assert gaps(report) == ""
+                (account,) = report.accounts
+                assert account.bronze + account.dead_letters + account.replayed == end == account.position
+
+
+def test_dead_letters_of_a_file_are_replayed(catalog: SqlCatalog, tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text("\n".join(json.dumps(json.loads(event(entity_id=n))) for n in ("a", "b" * 101)))
+    outcome = ingest_file(catalog, SERVICE_EVENT, path, run_id="run")
+    assert outcome.dead_letters == 1
+    generous = changed(
+        SERVICE_EVENT,
+        fields=tuple(changed(c, max_length=200) if c.name == "entity_id" else c for c in SERVICE_EVENT.fields),
+    )
+    assert again(catalog, generous).accepted == 1
+    assert sorted(rows(catalog)["source_row"].to_pylist()) == [1, 2]
+    for deep in (False, True, False):
+        report = check(catalog, deep=deep, end=0)
+        assert gaps(report) == ""
+        account = next(account for account in report.accounts if account.source == outcome.source)
+        assert (account.bronze, account.replayed, account.dead_letters) == (1, 1, 0)
+
+
+def test_a_row_of_a_file_keeps_the_service_it_was_read_with(catalog: SqlCatalog, tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text(f"event_time,tenant_id,entity_id,event_type\n2024-12-17 10:00:00,t,{'b' * 101},CaseSubmitted\n")
+    ingest_file(catalog, SERVICE_EVENT, path, run_id="run", service="PGR")
+    (letter,) = select_dead_letters(catalog).to_pylist()
+    assert json.loads(letter["original_payload"])["service"] == "PGR"
+
+
+def test_the_audit_sees_replays_that_are_wrong(catalog: SqlCatalog) -> None:
+    land(catalog, ten(without_ward=(3, 7)))
+    again(catalog)
+    assert gaps(check(catalog)) == ""
+    table = catalog.load_table(SERVICE_EVENT.table.identifier)
+    table.delete("kafka_offset = 3")
+    assert "ledger counts 2 replayed rows, the table holds 1" in gaps(check(catalog))
+    table.append(table.scan(row_filter="kafka_offset = 7").to_arrow())
+    assert "1 offsets replayed more than once: 7" in gaps(check(catalog))
