@@ -13,8 +13,9 @@ from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.adapters.kafka.resource import KafkaResource
 from lakehouse.domains.feeds import FEEDS, FILES
 from lakehouse.errors import LakehouseError
+from lakehouse.ledger.account import Report
 from lakehouse.ledger.acknowledge import Loss, acknowledge_lost
-from lakehouse.ledger.audit import Report, audit
+from lakehouse.ledger.audit import audit
 from lakehouse.ledger.lookup import select_dead_letters
 from lakehouse.ledger.origin import is_delivery
 from lakehouse.ledger.replay import Replay, replay

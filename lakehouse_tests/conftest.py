@@ -25,7 +25,7 @@ import pytest
 from lakehouse_tests.recount import Sent, discrepancies
 
 if TYPE_CHECKING:
-    from lakehouse.ledger.audit import Report
+    from lakehouse.ledger.account import Report
     from lakehouse.settings import Settings
 
 REAL_DATA = "LAKEHOUSE_REAL_DATA"
@@ -68,7 +68,7 @@ def audit_of_topic(*, deep: bool) -> Report:
     Every test has a topic of its own in the one table, and some leave theirs with a gap.
     """
     from lakehouse.audit import run_audit
-    from lakehouse.ledger.audit import Report
+    from lakehouse.ledger.account import Report
     from lakehouse.settings import load
 
     settings = load()

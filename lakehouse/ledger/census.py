@@ -35,7 +35,7 @@ class Mark:
     direct: int
     """Rows without a coordinate."""
     delivered: int = 0
-    """Rows of deliveries, all together: there may be any number of them."""
+    """Rows of completed deliveries, all together: there may be any number of them."""
     replayed: dict[str, int] = field(default_factory=dict)
     """Rows made of dead letters, by ``source:partition``."""
 
@@ -52,7 +52,7 @@ class Census:
     direct: int = 0
     """Rows without a coordinate: written by SQL, outside any ledger."""
     delivered: int = 0
-    """Rows of deliveries that an earlier audit has verified."""
+    """Rows of completed deliveries that an earlier audit has verified."""
     replayed: dict[Key, pa.Array] = field(default_factory=dict)
     """Offsets of rows made of dead letters in the files since, sorted. They are in none of the numbers above."""
     verified_replays: dict[Key, int] = field(default_factory=dict)
@@ -103,13 +103,13 @@ def write_mark(table: Table, census: Census, positions: Mapping[Key, int]) -> No
     """Remember what was verified, in the table. Only for one whose account closes."""
     if census.snapshot_id is None:
         return
-    landed = sum(len(offsets) for (source, _), offsets in census.offsets.items() if is_delivery(source))
+    complete = {key for key in (*census.offsets, *census.verified) if is_delivery(key[0])} - set(positions)
     mark = Mark(
         snapshot_id=census.snapshot_id,
         rows={_text(key): census.rows(key) for key in positions},
         positions={_text(key): position for key, position in positions.items()},
         direct=census.direct,
-        delivered=census.delivered + landed,
+        delivered=census.delivered + sum(census.rows(key) for key in complete),
         replayed={_text(key): census.replays(key) for key in (*census.replayed, *census.verified_replays)},
     )
     with table.transaction() as transaction:

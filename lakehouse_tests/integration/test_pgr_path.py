@@ -19,7 +19,7 @@ from lakehouse.adapters.kafka.resource import KafkaResource
 from lakehouse.definitions import defs
 from lakehouse.domains.feeds import ensure_topics
 from lakehouse.errors import LakehouseError
-from lakehouse.ledger.audit import Report
+from lakehouse.ledger.account import Report
 from lakehouse.settings import load
 from lakehouse_tests.conftest import Feed, Message, audit_of_topic
 from lakehouse_tests.events import event

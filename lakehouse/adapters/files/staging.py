@@ -22,9 +22,11 @@ class Staging:
     folder: Path
 
     def waiting(self) -> dict[str, State]:
-        """Files that lie there, by name, oldest first; not those that are named as unfinished."""
-        if not self.folder.is_dir():
-            return {}
+        """Files that lie there, by name, oldest first; not those that are named as unfinished.
+
+        The folder is made where it is missing, so that there is one to drop files into.
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = []
         for entry in os.scandir(self.folder):
             if entry.name.startswith(".") or entry.name.endswith(UNFINISHED) or entry.is_dir(follow_symlinks=False):

@@ -12,7 +12,8 @@ from lakehouse.adapters.iceberg.filters import equal
 from lakehouse.adapters.kafka.client import PartitionState, TopicState
 from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.domains.pgr.contract import SERVICE_EVENT
-from lakehouse.ledger.audit import Report, audit
+from lakehouse.ledger.account import Report
+from lakehouse.ledger.audit import audit
 from lakehouse.ledger.feed import Feed
 from lakehouse.ledger.state import property_name
 from lakehouse.ledger.writer import LedgeredWriter

@@ -15,7 +15,8 @@ from lakehouse.contracts.contract import Contract
 from lakehouse.contracts.validation import Validator
 from lakehouse.domains.pgr.contract import SERVICE_EVENT
 from lakehouse.ledger import commit
-from lakehouse.ledger.audit import Report, audit
+from lakehouse.ledger.account import Report
+from lakehouse.ledger.audit import audit
 from lakehouse.ledger.feed import Feed
 from lakehouse.ledger.ingest import ingest_file
 from lakehouse.ledger.lookup import attempts, list_dead_letters, select_dead_letters

@@ -35,9 +35,9 @@ Tick = Callable[[], dg.SensorResult | dg.SkipReason]
 def staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: SqlCatalog) -> Staging:
     monkeypatch.setenv("LAKEHOUSE_STAGING", str(tmp_path / "staging"))
     CATALOGS.append(catalog)
-    folder = settings_module.load().staging_folder
-    folder.mkdir()
-    return Staging(folder)
+    made = Staging(settings_module.load().staging_folder)
+    assert made.waiting() == {}
+    return made
 
 
 @pytest.fixture
