@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 from pyiceberg.exceptions import CommitFailedException
-from pyiceberg.table import Table, TableProperties
+from pyiceberg.table import Table, TableProperties, Transaction
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH
 
 COMMIT_ID = "lakehouse.commit-id"
@@ -25,6 +26,24 @@ RESOLVE_ATTEMPTS = 6
 
 class LostRace(Exception):
     """Another commit came first; nothing of this one has landed."""
+
+
+class _Transaction(Transaction):
+    """A transaction that works its metadata out once a step.
+
+    PyIceberg does so at each of some twenty looks that an append takes at it, by a deep copy of all snapshots every
+    time: the cost of a commit would grow steeply with the history that is kept.
+    """
+
+    _seen: tuple[int, TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        """The table's metadata with the updates so far."""
+        steps = len(self._updates)
+        if self._seen is None or self._seen[0] != steps:
+            self._seen = (steps, super().table_metadata)
+        return self._seen[1]
 
 
 def append(
@@ -53,7 +72,7 @@ def append(
     commit_id = uuid.uuid4().hex
     table.metadata.properties[TableProperties.COMMIT_NUM_RETRIES] = "0"
     try:
-        with table.transaction() as transaction:
+        with _Transaction(table) as transaction:
             transaction.append(rows, snapshot_properties={**evidence, COMMIT_ID: commit_id})
             transaction.set_properties(dict(properties))
             transaction.remove_properties(*remove)

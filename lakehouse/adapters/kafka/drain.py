@@ -48,10 +48,8 @@ def drain(consumer: Consumer, topic: str, topic_id: str, positions: dict[int, in
     while True:
         with _no_cycle_search():
             records, ends = _collect(consumer, limits)
-        # Records of a partition come in order, so the last one of each is what a dictionary keeps.
-        last = dict(zip(records["partition"].to_pylist(), records["offset"].to_pylist(), strict=True))
-        for partition, offset in last.items():
-            ends[partition] = max(ends.get(partition, 0), offset + 1)
+        for last in records.group_by("partition").aggregate([("offset", "max")]).to_pylist():
+            ends[last["partition"]] = max(ends.get(last["partition"], 0), last["offset_max"] + 1)
         ranges = {p: Range(positions[p], end) for p, end in ends.items() if end > positions[p]}
         if ranges:
             positions |= {p: read.end for p, read in ranges.items()}
