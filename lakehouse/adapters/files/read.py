@@ -179,6 +179,7 @@ def _parquet(file: DataFile, stream: pa.NativeFile, contract: Contract, required
 def _names(file: DataFile, found: list[str], required: Sequence[str]) -> list[str]:
     """The columns' names as the contract writes them; all that it requires must be there."""
     names = [name.removeprefix(BOM.decode("latin-1")).strip().lower() for name in found]
+    names = [name or f"column_{number}" for number, name in enumerate(names, start=1)]
     listed = ", ".join(found[:30])
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise FileRefusedError(f"{file.path.name}: column {', '.join(twice)} more than once in the header: {listed}")

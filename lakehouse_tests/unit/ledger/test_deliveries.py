@@ -103,6 +103,22 @@ def test_cells_as_people_write_them(catalog: SqlCatalog, tmp_path: Path) -> None
     assert (second["source_row"], second["ward_id"], second["status"]) == (3, "7", "OPEN")
 
 
+def test_a_column_without_a_name_or_with_a_strange_one_is_kept_like_any_other(
+    catalog: SqlCatalog, tmp_path: Path
+) -> None:
+    header = HEADER + """,,it's "odd",row,payload"""
+    path = csv(tmp_path, [GOOD + ",x,y,z,w", GOOD + ",,,,"], header=header)
+    assert ingest(catalog, path).rows == 2
+    kept, bare = (json.loads(row["raw_payload"]) for row in stored(catalog, SERVICE_EVENT))
+    assert {name: kept[name] for name in list(kept)[-4:]} == {
+        "column_7": "x",
+        'it\'s "odd"': "y",
+        "row": "z",
+        "payload": "w",
+    }
+    assert "column_7" not in bare
+
+
 def test_bytes_that_are_no_text_become_a_dead_letter_with_these_bytes(catalog: SqlCatalog, tmp_path: Path) -> None:
     path = tmp_path / "latin.csv"
     good = b"2024-12-17 10:00:00,t,PGR,C%d,CaseSubmitted,"
