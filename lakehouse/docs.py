@@ -9,13 +9,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from lakehouse.adapters.dbt.project import DBT, DBT_PROJECT, dbt_environment
+from lakehouse.adapters.dbt.project import DBT, DBT_PROJECT, dbt_environment, ensure_manifest
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import LOOPBACK, Settings
 
 
 def build_docs(settings: Settings) -> Path:
-    """Have dbt write the page; Trino is asked for the columns' types.
+    """Have dbt write the page; Trino is asked for the columns' types, of the tables that are there.
+
+    Without the compiled statements: to compile an incremental model, the tables it reads must be there.
 
     Returns:
         The folder with ``index.html``.
@@ -24,7 +26,9 @@ def build_docs(settings: Settings) -> Path:
         LakehouseError: dbt cannot; its own last words are part of ours.
     """
     folder, target = settings.home / "docs", settings.home / "docs" / "target"
-    command = [str(DBT), "docs", "generate", "--static", "--project-dir", str(DBT_PROJECT)]
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(ensure_manifest(), target / "manifest.json")
+    command = [str(DBT), "docs", "generate", "--static", "--no-compile", "--project-dir", str(DBT_PROJECT)]
     done = subprocess.run(  # noqa: S603
         [*command, "--profiles-dir", str(DBT_PROJECT), "--target-path", str(target)],
         env=os.environ | dbt_environment(settings),

@@ -36,7 +36,7 @@ def landing(console: Console, path: Path) -> Iterator[tuple[Callable[[int], None
     """
     size = path.stat().st_size if path.is_file() else 0
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"Looking at {path.name}", total=size)
 
         def on_records(records: int) -> None:

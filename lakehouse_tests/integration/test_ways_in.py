@@ -90,7 +90,8 @@ def test_a_file_that_is_none_is_refused_in_one_line(stack: Stack, tmp_path: Path
 
 def test_a_dead_letter_that_passes_after_a_fix_is_replayed_once(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = feed.send([(b"a", event(entity_id="x" * 101), "TOO_LONG"), (b"b", event(entity_id="C-2"), None)])
-    assert feed.drain().wait(timeout=120) == 0
+    with feed.drain() as draining:
+        assert draining.wait(timeout=120) == 0
     letter = next(f"{feed.topic}:{m.partition}:{m.offset}" for m in sent if m.error_type)
     assert "0 would become rows, 1 stay dead letters" in cli(
         "dead-letters", "replay", "--source", feed.topic, "--dry-run"
