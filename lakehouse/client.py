@@ -96,8 +96,8 @@ class Lakehouse:
             raise LakehouseError(f"an idempotency key is 1 to {LONGEST_KEY} printable characters, not {key[:40]!r}")
         digest = hashlib.sha256(f"append {key}".encode()).hexdigest()
 
-        def batches(start: int) -> Iterator[Batch]:
-            for batch in _batches(contract, parcel, records):
+        def batches(source: str, start: int) -> Iterator[Batch]:
+            for batch in _batches(contract, source, digest, records):
                 if batch.ranges[0].end > start:
                     yield batch
 
@@ -119,7 +119,7 @@ def _contract_of(table: str) -> Contract:
     return contracts[name]
 
 
-def _batches(contract: Contract, parcel: Parcel, records: Records) -> Iterator[Batch]:
+def _batches(contract: Contract, source: str, digest: str, records: Records) -> Iterator[Batch]:
     if isinstance(records, pa.Table) or hasattr(records, "__arrow_c_stream__"):
         found: pa.Table = pa.table(records)
         if problem := unreadable(contract, dict(zip(found.schema.names, found.schema.types, strict=True))):
@@ -127,9 +127,9 @@ def _batches(contract: Contract, parcel: Parcel, records: Records) -> Iterator[B
         for start in range(0, found.num_rows, BATCH_ROWS):
             part = found.slice(start, BATCH_ROWS)
             cells = as_cells(part.columns, part.column_names)
-            yield numbered(parcel.source, parcel.sha256, start + 1, pa.nulls(part.num_rows, pa.binary()), cells)
+            yield numbered(source, digest, start + 1, pa.nulls(part.num_rows, pa.binary()), cells)
         return
     payloads = [json.dumps(record, default=str).encode() for record in records]
     for start in range(0, len(payloads), BATCH_ROWS):
         values = pa.array(payloads[start : start + BATCH_ROWS], pa.binary())
-        yield numbered(parcel.source, parcel.sha256, start + 1, values, None)
+        yield numbered(source, digest, start + 1, values, None)

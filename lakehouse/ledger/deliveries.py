@@ -8,7 +8,7 @@ properties stay few, whatever the number of files.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +24,7 @@ from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.contract import Contract
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.contracts.delivery import DELIVERY_RECORD
-from lakehouse.errors import LedgerConflictError
+from lakehouse.errors import LakehouseError, LedgerConflictError
 from lakehouse.ledger.commit import LostRace, append
 from lakehouse.ledger.origin import DELIVERY, is_delivery
 from lakehouse.ledger.state import Entry, property_name, read_entries, read_sources
@@ -42,8 +42,8 @@ class Parcel:
 
     name: str
     sha256: str
-    batches: Callable[[int], Iterable[Batch]]
-    """Batches from a record's number on; a range may start before it."""
+    batches: Callable[[str, int], Iterable[Batch]]
+    """Batches of the source of that name, from a record's number on; a range may start before it."""
 
     @property
     def source(self) -> str:
@@ -94,12 +94,16 @@ def deliver(
         LakehouseError: the parcel cannot be read; what was landed of it stays, and the next attempt goes on from there.
     """
     deliveries = Deliveries(catalog)
-
-    def is_complete() -> bool:
-        return deliveries.find(parcel.sha256, contract.table) is not None
-
     known = deliveries.find(parcel.sha256, contract.table)
     if known is None:
+        # What was begun under another name is completed under that one.
+        begun = _under_way_as(ensure_table(catalog, contract), parcel.sha256)
+        parcel = replace(parcel, name=begun.rpartition("@")[0]) if begun else parcel
+
+        def is_taken(table: Table) -> bool:
+            is_complete = deliveries.find(parcel.sha256, contract.table) is not None
+            return is_complete or _under_way_as(table, parcel.sha256) is not None
+
         writer = LedgeredWriter(
             catalog,
             contract,
@@ -107,20 +111,23 @@ def deliver(
             run_id=run_id,
             origin=DELIVERY,
             defaults=defaults,
-            is_complete=is_complete,
+            is_taken=is_taken,
             on_step=on_step,
         )
-        under_way = writer.entries().get(0)
-        for batch in parcel.batches(under_way.position if under_way else 0):
+        before = writer.entries().get(0)
+        for batch in parcel.batches(parcel.source, before.position if before else 0):
             writer.append(batch)
             if entry := writer.entries().get(0):
                 on_records(entry.position - entry.first)
         entry = writer.entries().get(0)
-        if entry is not None or not is_complete():
+        if entry is not None or not is_taken(ensure_table(catalog, contract)):
             deliveries.record(parcel, contract.table, entry or Entry(parcel.sha256, first=0, position=0), run_id)
         on_step("after recording")
     found = known or deliveries.find(parcel.sha256, contract.table)
-    assert found is not None
+    if found is None:
+        raise LakehouseError(
+            f"{parcel.name}: another process is taking in the same content; try again when it has ended"
+        )
     for closed in (contract, DEAD_LETTER):
         _close(catalog, closed, found["source_file"])
     return Outcome(found["source_file"], found["accepted_rows"], found["dead_letters"], known is not None)
@@ -194,6 +201,13 @@ def under_way(table: Table) -> dict[str, Entry]:
     """Accounts of what is being taken in, by source."""
     sources = sorted(filter(is_delivery, read_sources(table.properties)))
     return {source: read_entries(table.properties, source)[0] for source in sources}
+
+
+def _under_way_as(table: Table, sha256: str) -> str | None:
+    """Name of the source of that content which is being taken in."""
+    return next(
+        (source for source in under_way(table) if source == source_name(source.rpartition("@")[0], sha256)), None
+    )
 
 
 def _close(catalog: Catalog, contract: Contract, source: str) -> None:

@@ -46,8 +46,8 @@ def ingest_file(
     file = inspect(path, on_bytes)
     defaults = {SERVICE: service} if service else {}
 
-    def batches(start: int) -> Iterable[Batch]:
-        return read(file, contract, parcel.source, start, defaults)
+    def batches(source: str, start: int) -> Iterable[Batch]:
+        return read(file, contract, source, start, defaults)
 
     parcel = Parcel(path.name, file.sha256, batches)
     return deliver(catalog, contract, parcel, run_id=run_id, defaults=defaults, on_records=on_records, on_step=on_step)

@@ -58,7 +58,7 @@ class LedgeredWriter:
         run_id: str,
         origin: Origin = KAFKA,
         defaults: Mapping[str, str] | None = None,
-        is_complete: Callable[[], bool] = lambda: False,
+        is_taken: Callable[[Table], bool] = lambda table: False,
         on_step: Callable[[str], None] = lambda step: None,
     ) -> None:
         """Open the tables, created or evolved first.
@@ -70,14 +70,15 @@ class LedgeredWriter:
             run_id: For the evidence in snapshots and dead letters.
             origin: What kind of source it is.
             defaults: Values of text fields for records that carry none.
-            is_complete: Asked while the ledger knows nothing of the source: whether it has been accounted for in whole.
+            is_taken: Asked while the ledger in the table knows nothing of the source: whether its records have been, or
+                are being, accounted for all the same.
             on_step: Called with the name of each step of a batch as it is done, so that tests can end a process there.
         """
         self.contract = contract
         self._source = source
         self._origin = origin
         self._run_id = run_id
-        self._is_complete = is_complete
+        self._is_taken = is_taken
         self._on_step = on_step
         self._validator = Validator(contract, defaults)
         self._table: Table = ensure_table(catalog, contract)
@@ -120,7 +121,7 @@ class LedgeredWriter:
         for _ in range(ATTEMPTS):
             entries = self.entries()
             part = batch.after({partition: entry.position for partition, entry in entries.items()})
-            if not part.ranges or (not entries and self._is_complete()):
+            if not part.ranges or (not entries and self._is_taken(self._table)):
                 return Commit(0, 0, 0, current_snapshot_id(self._table), seconds=time.monotonic() - began)
             self._add_letters(refused, part)
             self._on_step("after dead letters")

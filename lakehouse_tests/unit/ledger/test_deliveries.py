@@ -19,7 +19,7 @@ from lakehouse.adapters.files.parcel import inspect
 from lakehouse.contracts.contract import Contract
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.domains.pgr.contract import SERVICE_EVENT
-from lakehouse.errors import FileRefusedError
+from lakehouse.errors import FileRefusedError, LakehouseError
 from lakehouse.ledger.account import Report
 from lakehouse.ledger.audit import audit
 from lakehouse.ledger.deliveries import Outcome
@@ -191,6 +191,42 @@ def test_a_file_that_was_cut_off_at_any_step_is_completed_by_its_repeat(
     for contract in (SERVICE_EVENT, DEAD_LETTER):
         properties = catalog.load_table(contract.table.identifier).properties
         assert not any(name.startswith(PREFIX) for name in properties)
+
+
+def test_a_file_that_was_cut_off_is_completed_under_another_name(
+    catalog: SqlCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 200)
+    path = csv(tmp_path, [GOOD, BAD] * 10)
+    with pytest.raises(Killed):
+        ingest(catalog, path, die_at="after the swap")
+    outcome = ingest(catalog, path.rename(tmp_path / "renamed.csv"))
+    assert outcome.source.startswith("events.csv@")
+    assert (outcome.rows, outcome.dead_letters) == (10, 10)
+    assert len(stored(catalog, SERVICE_EVENT)) == len(stored(catalog, DEAD_LETTER)) == 10
+    assert gaps(check(catalog, deep=True)) == ""
+
+
+def test_the_same_content_under_two_names_at_once_lands_once(
+    catalog: SqlCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 200)
+    path = csv(tmp_path, [GOOD] * 10)
+    twin = tmp_path / "twin.csv"
+    twin.write_bytes(path.read_bytes())
+    raced: list[bool] = []
+
+    def on_step(step: str) -> None:
+        if step == "before the swap" and not raced:
+            raced.append(True)
+            with pytest.raises(Killed):
+                ingest(SqlCatalog("lake", **catalog.properties), twin, die_at="after the swap")
+
+    with pytest.raises(LakehouseError, match="another process is taking in the same content"):
+        ingest_file(catalog, SERVICE_EVENT, path, run_id="run", on_step=on_step)
+    assert ingest(catalog, path).source.startswith("twin.csv@")
+    assert numbers(catalog, SERVICE_EVENT) == list(range(2, 12))
+    assert gaps(check(catalog, deep=True)) == ""
 
 
 def test_a_file_that_another_process_completes_in_between_lands_once(catalog: SqlCatalog, tmp_path: Path) -> None:
