@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from lakehouse import settings as settings_module
 from lakehouse.errors import FileRefusedError, LakehouseError
@@ -40,7 +40,11 @@ app.add_typer(produce_app, name="produce")
 app.add_typer(ingest_app, name="ingest")
 stack_commands.register(app)
 
-console = Console()
+WIDE = 250
+"""Columns of output that no terminal shows."""
+
+# Into a pipe or a file nothing is cut off: ids are there to be copied.
+console = Console(width=None if sys.stdout.isatty() else WIDE)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")]
 Share = Annotated[float, typer.Option(min=0, max=1, help="Share of the messages, 0 to 1.")]
@@ -212,14 +216,24 @@ def list_dead_letters(
         console.print("No dead letters.")
         return
     by_reason = Table(
-        "source", "reason", "dead letters", "replayed", title=f"{letters.num_rows:,} dead letters", box=box.SIMPLE_HEAD
+        Column("source", overflow="fold"),
+        "reason",
+        "dead letters",
+        "replayed",
+        title=f"{letters.num_rows:,} dead letters",
+        box=box.SIMPLE_HEAD,
     )
     for row in counts:
         numbers = (f"{row['dead_letters']:,}", f"{row['replayed']:,}")
         by_reason.add_row(_plain(row["source"]), row["error_type"], *numbers)
     console.print(by_reason)
     listing = Table(
-        "id", "refused at (UTC)", "what is wrong", title="The newest", title_justify="left", box=box.SIMPLE_HEAD
+        Column("id", overflow="fold"),
+        "refused at (UTC)",
+        "what is wrong",
+        title="The newest",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
     )
     for row in newest:
         failed_at = f"{row['failed_at']:%Y-%m-%d %H:%M:%S}"
@@ -338,7 +352,8 @@ def _print_report(report: Any) -> None:
         )
         if name in always or any(getattr(account, name) for account in report.accounts)
     ]
-    table = Table("source", *(name.replace("_", " ") for name in columns), "account", box=box.SIMPLE_HEAD)
+    source = Column("source", overflow="fold")
+    table = Table(source, *(name.replace("_", " ") for name in columns), "account", box=box.SIMPLE_HEAD)
     # There may be any number of files: those whose account closes are one line.
     closed = [account for account in report.accounts if is_delivery(account.source) and account.closes]
     for account in (account for account in report.accounts if account not in closed):

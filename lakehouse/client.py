@@ -29,7 +29,7 @@ from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.contracts.contract import Contract
 from lakehouse.domains.feeds import FEEDS
 from lakehouse.errors import LakehouseError
-from lakehouse.ledger.deliveries import Parcel, deliver
+from lakehouse.ledger.deliveries import Parcel, deliver, find_by_name
 from lakehouse.ledger.lookup import select_dead_letters
 
 BATCH_ROWS = 50_000
@@ -59,7 +59,7 @@ class Receipt:
     """Records that are rows now."""
     refused: list[Refusal]
     is_repeat: bool
-    """The key had been used before, and nothing was written."""
+    """The same had been appended before, and nothing was written."""
 
 
 class Lakehouse:
@@ -84,20 +84,26 @@ class Lakehouse:
         Args:
             table: Name of the table, e.g. ``service_events_raw``.
             records: What to append.
-            idempotency_key: Names this append. Under a key that was used before, nothing is written, and the receipt is
-                that of the first time. Without one, every append is a new one.
+            idempotency_key: Names this append. Given again with the same records, nothing is written, and the receipt
+                is that of the first time. Without one, every append is a new one.
 
         Raises:
-            LakehouseError: no such table, a key that cannot be one, or a column of a type that cannot be read.
+            LakehouseError: no such table, a key that cannot be one or was used for other records, something that is no
+                record, or a column of a type that cannot be read; nothing was written.
         """
         contract = _contract_of(table)
         key = idempotency_key if idempotency_key is not None else str(uuid.uuid4())
         if not key.strip() or len(key) > LONGEST_KEY or not key.isprintable():
             raise LakehouseError(f"an idempotency key is 1 to {LONGEST_KEY} printable characters, not {key[:40]!r}")
-        digest = hashlib.sha256(f"append {key}".encode()).hexdigest()
+        given = _table(contract, records) if _is_table(records) else _payloads(records)
+        digest = hashlib.sha256(f"append {key} ".encode() + _content_hash(given)).hexdigest()
+        if other := find_by_name(self._catalog, contract, key, digest):
+            raise LakehouseError(
+                f"the idempotency key {key!r} was used for other content, which is {other}; give a new key"
+            )
 
         def batches(source: str, start: int) -> Iterator[Batch]:
-            for batch in _batches(contract, source, digest, records):
+            for batch in _batches(source, digest, given):
                 if batch.ranges[0].end > start:
                     yield batch
 
@@ -119,17 +125,47 @@ def _contract_of(table: str) -> Contract:
     return contracts[name]
 
 
-def _batches(contract: Contract, source: str, digest: str, records: Records) -> Iterator[Batch]:
-    if isinstance(records, pa.Table) or hasattr(records, "__arrow_c_stream__"):
-        found: pa.Table = pa.table(records)
-        if problem := unreadable(contract, dict(zip(found.schema.names, found.schema.types, strict=True))):
-            raise LakehouseError(problem)
-        for start in range(0, found.num_rows, BATCH_ROWS):
-            part = found.slice(start, BATCH_ROWS)
-            cells = as_cells(part.columns, part.column_names)
-            yield numbered(source, digest, start + 1, pa.nulls(part.num_rows, pa.binary()), cells)
-        return
-    payloads = [json.dumps(record, default=str).encode() for record in records]
-    for start in range(0, len(payloads), BATCH_ROWS):
-        values = pa.array(payloads[start : start + BATCH_ROWS], pa.binary())
-        yield numbered(source, digest, start + 1, values, None)
+def _is_table(records: Records) -> bool:
+    return isinstance(records, pa.Table) or hasattr(records, "__arrow_c_stream__")
+
+
+def _table(contract: Contract, records: Any) -> pa.Table:
+    found: pa.Table = pa.table(records)
+    if problem := unreadable(contract, dict(zip(found.schema.names, found.schema.types, strict=True))):
+        raise LakehouseError(problem)
+    return found.combine_chunks()
+
+
+def _payloads(records: Any) -> list[bytes]:
+    expected = "expected a table, a frame, or a list of dicts"
+    if isinstance(records, str | bytes | Mapping) or not isinstance(records, Iterable):
+        raise LakehouseError(f"cannot append a {type(records).__name__}; {expected}")
+    payloads = []
+    for number, record in enumerate(records, start=1):
+        if not isinstance(record, Mapping):
+            raise LakehouseError(f"record {number} is a {type(record).__name__}; {expected}")
+        payloads.append(json.dumps(record, default=str).encode())
+    return payloads
+
+
+def _content_hash(given: pa.Table | list[bytes]) -> bytes:
+    if isinstance(given, list):
+        return hashlib.sha256(b"\n".join(given)).digest()
+    digest = hashlib.sha256()
+    for start in range(0, max(given.num_rows, 1), BATCH_ROWS):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, given.schema) as stream:
+            stream.write_table(given.slice(start, BATCH_ROWS))
+        digest.update(sink.getvalue())
+    return digest.digest()
+
+
+def _batches(source: str, digest: str, given: pa.Table | list[bytes]) -> Iterator[Batch]:
+    for start in range(0, len(given), BATCH_ROWS):
+        if isinstance(given, list):
+            values = pa.array(given[start : start + BATCH_ROWS], pa.binary())
+            yield numbered(source, digest, start + 1, values, None)
+            continue
+        part = given.slice(start, BATCH_ROWS)
+        cells = as_cells(part.columns, part.column_names)
+        yield numbered(source, digest, start + 1, pa.nulls(part.num_rows, pa.binary()), cells)

@@ -148,7 +148,10 @@ class Validator:
             text = kind = None
             if check.field is not None:
                 text, kind = record["texts"][check.field], record["types"][check.field]
-            yield record["row"], (check.error_type, check.message.format(text=_Excerpt(text), kind=str(kind).lower()))
+            yield (
+                record["row"],
+                (check.error_type, check.message.format(text=_Excerpt(text), kind=_json_type(kind))),
+            )
         # A string that holds an object is a document of its own, so those columns are checked as well as the record.
         texts = ["suspicious_text", *(c.name for c in self.contract.fields if c.type is Type.JSON_OBJECT)]
         suspicious = _present(checked, "suspicious_text", ["row", *texts])
@@ -357,6 +360,11 @@ def strict_problem(text: str) -> tuple[str, str] | None:
         if not level:
             return None
     return "TOO_DEEP", f"more than {MAX_DEPTH} levels of nesting"
+
+
+def _json_type(kind: str | None) -> str:
+    """JSON's name of a type, for the parser's."""
+    return "number" if kind in ("UBIGINT", "BIGINT", "DOUBLE") else str(kind).lower()
 
 
 def _present(checked: pa.Table, column: str, wanted: list[str]) -> pa.Table:

@@ -197,6 +197,15 @@ def completed(catalog: Catalog, target: TableName) -> dict[str, Entry]:
     }
 
 
+def find_by_name(catalog: Catalog, contract: Contract, name: str, sha256: str) -> str | None:
+    """Source of the same name and another content that was taken in, or is being taken in; None when there is none."""
+    named = And(equal("name", name), equal("target", str(contract.table)))
+    deliveries = ensure_table(catalog, DELIVERY_RECORD).scan(row_filter=named, selected_fields=("source_file",))
+    begun = [source for source in under_way(ensure_table(catalog, contract)) if source.rpartition("@")[0] == name]
+    sources = [*begun, *deliveries.to_arrow()["source_file"].to_pylist()]
+    return next((source for source in sources if source != source_name(name, sha256)), None)
+
+
 def under_way(table: Table) -> dict[str, Entry]:
     """Accounts of what is being taken in, by source."""
     sources = sorted(filter(is_delivery, read_sources(table.properties)))

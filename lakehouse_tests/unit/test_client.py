@@ -73,11 +73,25 @@ def test_an_append_with_its_key_again_writes_nothing(catalog: SqlCatalog) -> Non
     assert lake.append(TABLE, RECORDS).accepted == 2
 
 
+@pytest.mark.parametrize("form", ["dicts", "arrow"])
+def test_a_key_that_was_used_for_other_records_is_refused(catalog: SqlCatalog, form: str) -> None:
+    lake = Lakehouse(catalog)
+    others: dict[str, Any] = {"dicts": [record(9)], "arrow": TEXTS.slice(0, 1)}
+    lake.append(TABLE, FORMS[form], idempotency_key="export 7")
+    with pytest.raises(LakehouseError, match="'export 7' was used for other content"):
+        lake.append(TABLE, others[form], idempotency_key="export 7")
+    assert entities(catalog) == ["C-1", "C-3"]
+
+
 @pytest.mark.parametrize(
     ("table", "records", "key", "message"),
     [
         ("nothing", [], None, "no bronze table nothing takes records; there is service_events_raw"),
         (TABLE, [], " ", "an idempotency key is"),
+        (TABLE, "hello", None, "cannot append a str; expected a table, a frame, or a list of dicts"),
+        (TABLE, record(1), None, "cannot append a dict"),
+        (TABLE, 5, None, "cannot append a int"),
+        (TABLE, [record(1), "hello"], None, "record 2 is a str"),
         (TABLE, pa.table({"event_time": [1], "tenant_id": ["t"]}), None, "column event_time is int64"),
     ],
 )

@@ -151,7 +151,7 @@ def test_nesting_up_to_the_bound_passes() -> None:
 def test_messages_name_the_field_and_what_was_found() -> None:
     verdict = validate(event(tenant_id=5), event(entity_id="x" * 101), event(event_time="yesterday {x}"))
     assert verdict.refused["error_message"].to_pylist() == [
-        "tenant_id: expected a string, found ubigint",
+        "tenant_id: expected a string, found number",
         "entity_id: 101 characters, at most 100 are allowed",
         "event_time: not a time: yesterday {x}; expected 2024-12-17 10:00:00 (UTC) or ISO 8601",
     ]
