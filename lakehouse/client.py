@@ -24,7 +24,7 @@ from pyiceberg.catalog import Catalog
 
 from lakehouse import settings as settings_module
 from lakehouse.adapters.batch import Batch
-from lakehouse.adapters.cells import as_cells, numbered, unreadable
+from lakehouse.adapters.cells import BATCH_ROWS, as_cells, numbered, unreadable
 from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.contracts.contract import Contract
 from lakehouse.domains.feeds import FEEDS
@@ -32,7 +32,6 @@ from lakehouse.errors import LakehouseError
 from lakehouse.ledger.deliveries import Parcel, deliver, find_by_name
 from lakehouse.ledger.lookup import select_dead_letters
 
-BATCH_ROWS = 50_000
 LONGEST_KEY = 200
 
 Records: TypeAlias = pa.Table | Iterable[Mapping[str, Any]]

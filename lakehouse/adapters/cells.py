@@ -11,6 +11,9 @@ import pyarrow.compute as pc
 from lakehouse.adapters.batch import RECORDS, Batch, Range
 from lakehouse.contracts.contract import Contract, Type
 
+BATCH_ROWS = 50_000
+"""Rows of a batch that is cut from a table."""
+
 EMPTY_CELLS = ["", "NULL"]
 """Texts that stand for no value."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 
 from lakehouse.contracts.contract import Column, Contract, Type
@@ -25,3 +28,15 @@ def arrow_field(column: Column) -> pa.Field:
 def arrow_schema(contract: Contract) -> pa.Schema:
     """Schema of the contract's table: one field a column, in order."""
     return pa.schema([arrow_field(column) for column in contract.columns])
+
+
+def in_schema(contract: Contract, columns: Mapping[str, Any], count: int) -> pa.Table:
+    """A table of the contract's columns, in order; those that are not given are null.
+
+    Args:
+        contract: Whose table it is.
+        columns: Arrays by name, each of ``count`` values.
+        count: Number of rows.
+    """
+    schema = arrow_schema(contract)
+    return pa.table([columns.get(field.name, pa.nulls(count, field.type)) for field in schema], schema=schema)

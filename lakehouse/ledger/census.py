@@ -140,7 +140,7 @@ def _without(tasks: list[FileScanTask], paths: Counter[str]) -> list[FileScanTas
 
 def _read(table: Table, tasks: list[FileScanTask]) -> pa.Table:
     """Coordinates of all rows; null where the table has no such column yet."""
-    coordinates = [name for origin in ORIGINS for name in (origin.source, origin.partition, origin.offset) if name]
+    coordinates = [name for origin in ORIGINS for name in (origin.source, *origin.position)]
     wanted = {*coordinates, REPLAYED_AT.name}
     stored = [name for name in table.schema().column_names if name in wanted]
     rows = ArrowScan(table.metadata, table.io, table.schema().select(*stored), AlwaysTrue()).to_table(tasks)

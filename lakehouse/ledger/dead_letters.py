@@ -14,7 +14,7 @@ from pyiceberg.table import Table
 
 from lakehouse.adapters.iceberg.catalog import ensure_table, find_table
 from lakehouse.adapters.iceberg.filters import at_least, equal
-from lakehouse.contracts.arrow import arrow_schema
+from lakehouse.contracts.arrow import in_schema
 from lakehouse.contracts.contract import Contract
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.errors import LedgerConflictError
@@ -52,9 +52,8 @@ class DeadLetters:
         ahead = {p: start for p, start in positions.items() if ends.get(p, unknown) > start}
         if not ahead:
             return {}
-        columns = tuple(name for name in (self._origin.partition, self._origin.offset) if name)
-        found = self._table.scan(row_filter=self._from(ahead), selected_fields=columns).to_arrow()
-        return {partition: offsets.to_pylist() for partition, offsets in self._by_partition(found).items()}
+        found = self._table.scan(row_filter=self._from(ahead), selected_fields=self._origin.position).to_arrow()
+        return {partition: offsets.to_pylist() for partition, offsets in self._origin.by_partition(found).items()}
 
     def add(self, letters: pa.Table, run_id: str) -> None:
         """Append dead letters, leaving out those whose coordinates are there already.
@@ -67,7 +66,9 @@ class DeadLetters:
             LedgerConflictError: other writers won every race.
         """
         for _ in range(ATTEMPTS):
-            starts = {partition: pc.min(offsets).as_py() for partition, offsets in self._by_partition(letters).items()}
+            starts = {
+                partition: pc.min(offsets).as_py() for partition, offsets in self._origin.by_partition(letters).items()
+            }
             present = self.coordinates_from(starts)
             is_there = is_among(self._origin.partitions(letters), self._origin.offsets(letters), present)
             new = letters.filter(pc.invert(is_there))
@@ -76,7 +77,7 @@ class DeadLetters:
             entries = read_entries(self._table.properties, self._source)
             moved = {
                 partition: _advance(entries.get(partition), offsets)
-                for partition, offsets in self._by_partition(new).items()
+                for partition, offsets in self._origin.by_partition(new).items()
             }
             try:
                 append(self._table, new, to_properties(self._source, moved), {"lakehouse.run-id": run_id})
@@ -84,13 +85,6 @@ class DeadLetters:
                 continue
             return
         raise LedgerConflictError(f"dead letters of {self._source}: lost {ATTEMPTS} races in a row; try again later")
-
-    def _by_partition(self, letters: pa.Table) -> dict[int, pa.ChunkedArray]:
-        partitions, offsets = self._origin.partitions(letters), self._origin.offsets(letters)
-        return {
-            partition: offsets.filter(pc.equal(partitions, partition))
-            for partition in pc.unique(partitions).to_pylist()
-        }
 
     def _from(self, positions: Mapping[int, int]) -> BooleanExpression:
         parts = []
@@ -130,7 +124,6 @@ def to_letters(
     def same(value: object, type_: pa.DataType) -> pa.Array:
         return pa.repeat(pa.scalar(value, type_), count)
 
-    schema = arrow_schema(DEAD_LETTER)
     ids = pc.binary_join_element_wise(
         same(source, pa.string()), records["partition"].cast(pa.string()), records["offset"].cast(pa.string()), ":"
     )
@@ -146,7 +139,7 @@ def to_letters(
         "run_id": same(run_id, pa.string()),
         **coordinates,
     }
-    return pa.table([columns.get(field.name, pa.nulls(count, field.type)) for field in schema], schema=schema)
+    return in_schema(DEAD_LETTER, columns, count)
 
 
 def is_among(partitions: pa.ChunkedArray, offsets: pa.ChunkedArray, coordinates: Coordinates) -> pa.ChunkedArray:

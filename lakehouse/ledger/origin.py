@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakehouse.adapters.batch import Batch
 
@@ -20,6 +21,11 @@ class Origin:
     """Column with the partition; a source without partitions has one, 0."""
     timestamp: str | None = None
     """Column with the time at which the source took the record."""
+
+    @property
+    def position(self) -> tuple[str, ...]:
+        """Columns that say which record of the source it is."""
+        return (self.partition, self.offset) if self.partition else (self.offset,)
 
     def columns(self, batch: Batch, records: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
         """Coordinates of some of the batch's records, by column."""
@@ -39,6 +45,11 @@ class Origin:
     def offsets(self, rows: pa.Table) -> pa.ChunkedArray:
         """Offset of each row."""
         return rows[self.offset]
+
+    def by_partition(self, rows: pa.Table) -> dict[int, pa.ChunkedArray]:
+        """Offsets of the rows by partition."""
+        partitions, offsets = self.partitions(rows), self.offsets(rows)
+        return {p: offsets.filter(pc.equal(partitions, p)) for p in pc.unique(partitions).to_pylist()}
 
 
 def is_delivery(source: str) -> bool:

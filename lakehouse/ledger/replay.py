@@ -18,7 +18,7 @@ from pyiceberg.table import Table
 
 from lakehouse.adapters.iceberg.catalog import ensure_table
 from lakehouse.adapters.iceberg.filters import equal
-from lakehouse.contracts.arrow import arrow_schema
+from lakehouse.contracts.arrow import arrow_schema, in_schema
 from lakehouse.contracts.contract import Contract
 from lakehouse.contracts.lineage import INGESTED_AT, REPLAYED_AT
 from lakehouse.contracts.replay import REPLAY
@@ -88,10 +88,8 @@ def replay(catalog: Catalog, contract: Contract, letters: pa.Table, *, run_id: s
 def _is_replayed(table: Table, origin: Origin, source: str, letters: pa.Table) -> pa.ChunkedArray:
     """Which letters are rows already. Reads files with replays only: all others have no time of a replay."""
     replayed = And(NotNull(REPLAYED_AT.name), equal(origin.source, source))  # type: ignore[call-arg,arg-type]
-    columns = tuple(name for name in (origin.partition, origin.offset) if name)
-    found = table.scan(row_filter=replayed, selected_fields=columns).to_arrow()
-    partitions, offsets = origin.partitions(found), origin.offsets(found)
-    known = {p: offsets.filter(pc.equal(partitions, p)).to_pylist() for p in pc.unique(partitions).to_pylist()}
+    found = table.scan(row_filter=replayed, selected_fields=origin.position).to_arrow()
+    known = {partition: offsets.to_pylist() for partition, offsets in origin.by_partition(found).items()}
     return is_among(origin.partitions(letters), origin.offsets(letters), known)
 
 
@@ -103,9 +101,7 @@ def _rows(contract: Contract, origin: Origin, letters: pa.Table, verdict: Verdic
     columns |= {name: origins[name] for name in given if name}
     moment = pa.repeat(pa.scalar(now, _UTC), accepted.num_rows)
     columns |= {INGESTED_AT.name: moment, REPLAYED_AT.name: moment}
-    schema = arrow_schema(contract)
-    arrays = [columns.get(field.name, pa.nulls(accepted.num_rows, field.type)) for field in schema]
-    return pa.table(arrays, schema=schema)
+    return in_schema(contract, columns, accepted.num_rows)
 
 
 def _write_down(

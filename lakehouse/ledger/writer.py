@@ -22,7 +22,7 @@ from pyiceberg.table import Table
 from lakehouse.adapters.batch import RECORDS, Batch
 from lakehouse.adapters.iceberg.catalog import ensure_table
 from lakehouse.adapters.kafka.client import TopicState
-from lakehouse.contracts.arrow import arrow_schema
+from lakehouse.contracts.arrow import in_schema
 from lakehouse.contracts.contract import Contract
 from lakehouse.contracts.validation import Validator, Verdict
 from lakehouse.errors import LedgerConflictError, LedgerGapError
@@ -145,13 +145,12 @@ class LedgeredWriter:
 
     def _rows(self, batch: Batch, verdict: Verdict, now: datetime) -> pa.Table:
         """Accepted records in the schema of the table."""
-        schema = arrow_schema(self.contract)
         accepted = verdict.accepted
         records = batch.records.select(["partition", "offset", "timestamp"]).take(accepted["row"])
         columns: dict[str, Any] = {name: accepted[name] for name in accepted.column_names}
         columns |= self._origin.columns(batch, records)
         columns["ingested_at"] = pa.repeat(pa.scalar(now, pa.timestamp("us", tz="UTC")), accepted.num_rows)
-        return _in_schema(columns, schema, accepted.num_rows)
+        return in_schema(self.contract, columns, accepted.num_rows)
 
     def _letters(self, batch: Batch, verdict: Verdict, now: datetime) -> pa.Table:
         """Refused records in the schema of the dead letters; one that came as cells is kept as JSON."""
@@ -244,8 +243,3 @@ def gaps(topic: str, entries: Mapping[int, Entry], state: TopicState | None) -> 
         if entries and partition not in entries and bounds.low > 0:
             problems.append(f"{topic}[{partition}]: offsets 0 to {bounds.low} were deleted before they were read")
     return problems
-
-
-def _in_schema(columns: Mapping[str, Any], schema: pa.Schema, count: int) -> pa.Table:
-    """A table of the given columns; those that are not given are null."""
-    return pa.table([columns.get(field.name, pa.nulls(count, field.type)) for field in schema], schema=schema)

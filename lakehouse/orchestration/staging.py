@@ -80,8 +80,10 @@ def build_files_sensor(domain: Domain, job: JobDefinition) -> dg.SensorDefinitio
     def files_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         staging = Staging(settings_module.load().staging_folder)
         before = {name: (size, changed) for name, (size, changed) in json.loads(context.cursor or "{}").items()}
-        names = staging.settled(before)
-        cursor = json.dumps(staging.waiting())
+        waiting = staging.waiting()
+        # What is as it was at the last tick is not being written any more.
+        names = [name for name, state in waiting.items() if before.get(name) == state]
+        cursor = json.dumps(waiting)
         if not names:
             context.update_cursor(cursor)
             return dg.SkipReason(f"{domain}: no file waits, or it is still being written")

@@ -25,7 +25,6 @@ MAX_RATIO = 200
 
 RATIO_FROM = 64 * 1024**2
 READ_BYTES = 4 * 1024**2
-SUFFIXES = ".csv .parquet .jsonl .ndjson, each also with .gz"
 
 
 class Format(StrEnum):
@@ -42,6 +41,7 @@ _FORMATS = {
     ".jsonl": Format.JSON_LINES,
     ".ndjson": Format.JSON_LINES,
 }
+SUFFIXES = f"{' '.join(_FORMATS)}, each also with .gz"
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,6 @@ class DataFile:
     path: Path
     format: Format
     is_gzip: bool
-    size: int
-    """Bytes as stored."""
     sha256: str
     """Hash of the content, uncompressed: the same content has the same under any name, packed or not."""
     is_utf8: bool
@@ -92,8 +90,7 @@ def inspect(path: Path, on_bytes: Callable[[int], None] = lambda read: None) -> 
     is_utf8 = True
     with _opened(path) as file:
         state = _state_of(file)
-        size = os.fstat(file.fileno()).st_size
-        if size == 0:
+        if os.fstat(file.fileno()).st_size == 0:
             raise FileRefusedError(f"{path.name} is empty")
         stream = _unpacked(file) if is_gzip else pa.PythonFile(file, "r")
         total = 0
@@ -110,7 +107,7 @@ def inspect(path: Path, on_bytes: Callable[[int], None] = lambda read: None) -> 
             raise FileRefusedError(f"{path.name} cannot be read: {error}") from None
         if _state_of(file) != state:
             raise FileRefusedError(f"{path.name} is being written: it changed while it was read")
-    return DataFile(path, format_, is_gzip, size, digest.hexdigest(), is_utf8, state)
+    return DataFile(path, format_, is_gzip, digest.hexdigest(), is_utf8, state)
 
 
 def format_of(path: Path) -> tuple[Format, bool]:

@@ -13,12 +13,11 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from lakehouse.adapters.batch import Batch
-from lakehouse.adapters.cells import EMPTY_CELLS, as_cells, numbered, unreadable
+from lakehouse.adapters.cells import BATCH_ROWS, EMPTY_CELLS, as_cells, numbered, unreadable
 from lakehouse.adapters.files.parcel import DataFile, Format
 from lakehouse.contracts.contract import Contract
 from lakehouse.errors import FileRefusedError
 
-BATCH_ROWS = 50_000
 BLOCK_BYTES = 16 * 1024**2
 LONGEST_LINE = 64 * 1024**2
 BOM = b"\xef\xbb\xbf"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,10 +33,6 @@ class Staging:
             state = entry.stat(follow_symlinks=False)
             found.append((state.st_mtime_ns, entry.name, state.st_size))
         return {name: (size, changed) for changed, name, size in sorted(found)}
-
-    def settled(self, before: Mapping[str, State]) -> list[str]:
-        """Files that are as they were before: nobody writes to them any more."""
-        return [name for name, state in self.waiting().items() if before.get(name) == state]
 
     def accept(self, name: str) -> Path:
         """Put a file that was taken in away."""
