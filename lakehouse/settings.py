@@ -7,8 +7,10 @@ local stack.
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +33,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 DEFAULT_HOME = PROJECT / ".lakehouse"
 ENV_PREFIX = "LAKEHOUSE_"
+OTHER_VARIABLES = {"LAKEHOUSE_REAL_DATA"}
+"""Variables with our prefix that are no settings: where the tests find real data."""
+
 LOOPBACK = "127.0.0.1"
 GENERATED = "secrets.toml"
 """File in ``home`` with the passwords that ``lakehouse up`` generated, readable by the owner only."""
@@ -279,8 +284,10 @@ def load(**overrides: Any) -> Settings:
     """Read the settings; ``overrides`` by field name win over every source.
 
     Raises:
-        SettingsError: naming each wrong setting, where it came from and what it should be.
+        SettingsError: naming each wrong or unknown setting, where it came from and what it should be.
     """
+    ours = {name.upper() for name in os.environ if name.upper().startswith(ENV_PREFIX)} - OTHER_VARIABLES
+    _refuse_unknown("environment", ours, _FIELD_OF)
     try:
         return Settings(**_by_alias(overrides))
     except ValidationError as error:
@@ -334,9 +341,16 @@ def _read_toml(path: Path) -> dict[str, Any]:
         values = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path.name} is not valid TOML: {error}") from None
-    if unknown := sorted(set(values) - set(Settings.model_fields)):
-        raise SettingsError(f"{path.name}: unknown setting {', '.join(unknown)}; `lakehouse settings` lists them all")
+    _refuse_unknown(path.name, values, Settings.model_fields)
     return values
+
+
+def _refuse_unknown(where: str, names: Iterable[str], known: Iterable[str]) -> None:
+    known = list(known)
+    for name in sorted(set(names) - set(known)):
+        similar = difflib.get_close_matches(name, known, n=1)
+        meant = f"did you mean {similar[0]}?" if similar else "`lakehouse settings` lists them all"
+        raise SettingsError(f"{where}: unknown setting {name}; {meant}")
 
 
 def _by_alias(values: dict[str, Any]) -> dict[str, Any]:

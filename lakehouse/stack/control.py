@@ -178,6 +178,8 @@ def _stop_all(settings: Settings, supervisor: Supervisor, servers: list[Server],
     def stop(server: Server) -> list[str]:
         names = [program.name for program in server.programs(settings) if program.name in running]
         if names:
+            for work in server.under_way(settings):
+                console.print(f"{server.title}: {work} is interrupted; what it had not committed, the next one does")
             with ThreadPoolExecutor(len(names)) as pool:
                 list(pool.map(supervisor.stop, names))
             console.print(f"{server.title} stopped")

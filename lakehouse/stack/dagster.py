@@ -31,6 +31,7 @@ STATE = """
   }
 }
 """
+RUNNING = "{ runsOrError(filter: {statuses: [STARTED]}) { ... on Runs { results { runId jobName } } } }"
 
 
 class Dagster(Server):
@@ -99,9 +100,7 @@ class Dagster(Server):
     def check(self, settings: Settings) -> str:
         """Ask for the heartbeats of the daemons and whether the code has loaded."""
         try:
-            answer = requests.post(f"{self.address(settings)}/graphql", json={"query": STATE}, timeout=10)
-            answer.raise_for_status()
-            state = answer.json()["data"]
+            state = self._ask(settings, STATE)
         except requests.RequestException as error:
             raise NotReady(f"no answer from {self.address(settings)}: {type(error).__name__}") from None
         _require_code(state["workspaceOrError"]["locationEntries"])
@@ -109,6 +108,19 @@ class Dagster(Server):
         if silent := [s["daemonType"].lower() for s in statuses if s["required"] and not s["healthy"]]:
             raise NotReady(f"no heartbeat yet from: {', '.join(silent)}")
         return version("dagster")
+
+    def under_way(self, settings: Settings) -> list[str]:
+        """Runs that have started and not ended."""
+        try:
+            runs = self._ask(settings, RUNNING)["runsOrError"].get("results", [])
+        except requests.RequestException:
+            return []
+        return [f"run {run['runId'][:8]} of {run['jobName']}" for run in runs]
+
+    def _ask(self, settings: Settings, query: str) -> Any:
+        answer = requests.post(f"{self.address(settings)}/graphql", json={"query": query}, timeout=10)
+        answer.raise_for_status()
+        return answer.json()["data"]
 
 
 def _require_code(entries: list[dict[str, Any]]) -> None:

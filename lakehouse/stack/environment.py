@@ -19,8 +19,14 @@ HERE = "local"
 """Value of an address setting that says: the local stack's server."""
 
 
-MEMORY = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
-"""For Python: batches then take the pages that the batch before gave back, instead of having new ones zeroed."""
+MEMORY = {
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
+}
+"""For Python: batches take the pages that the batch before gave back, instead of having new ones zeroed. Left to
+itself, glibc raises both thresholds as it goes: memory then grows with the number of batches."""
 
 
 def program_environment(**more: str) -> dict[str, str]:

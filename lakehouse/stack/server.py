@@ -103,3 +103,7 @@ class Server(ABC):
         Raises:
             NotReady: saying what is missing.
         """
+
+    def under_way(self, settings: Settings) -> list[str]:
+        """What a stop would interrupt, in words; empty when nothing, or when it does not answer."""
+        return []

@@ -43,7 +43,14 @@ def test_a_wrong_value_is_named_with_its_origin(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_unknown_name_in_the_file_is_an_error(project: Path) -> None:
     (project / "lakehouse.toml").write_text("batchsize = 1\n")
-    with pytest.raises(SettingsError, match="unknown setting batchsize"):
+    with pytest.raises(SettingsError, match=r"lakehouse\.toml: unknown setting batchsize; did you mean batch_size\?"):
+        settings.load()
+
+
+def test_an_unknown_variable_with_our_prefix_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKEHOUSE_BATCHSIZE", "5")
+    expected = r"environment: unknown setting LAKEHOUSE_BATCHSIZE; did you mean LAKEHOUSE_BATCH_SIZE\?"
+    with pytest.raises(SettingsError, match=expected):
         settings.load()
 
 
