@@ -21,7 +21,6 @@ from typing import Any
 from unittest import mock
 
 import psutil
-from confluent_kafka.admin import AdminClient
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
 from rich.console import Console
@@ -30,7 +29,7 @@ from benchmarks.worker import contract_for
 from lakehouse import settings as settings_module
 from lakehouse import stack
 from lakehouse.adapters.iceberg.catalog import ensure_table, open_catalog
-from lakehouse.adapters.kafka.client import open_admin
+from lakehouse.adapters.kafka.client import KafkaAdmin, open_admin
 from lakehouse.naming import DEAD_LETTERS, Layer
 from lakehouse.settings import LOOPBACK, Settings
 from lakehouse.stack import processes
@@ -55,7 +54,7 @@ class Lab:
     folder: Path
     """For files of ids."""
     catalog: SqlCatalog = field(init=False)
-    admin: AdminClient = field(init=False)
+    admin: KafkaAdmin = field(init=False)
     _topics: list[str] = field(default_factory=list)
     _tables: list[str] = field(default_factory=list)
 

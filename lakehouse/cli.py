@@ -2,6 +2,7 @@
 
 # Options are read from annotations at run time, so these are no strings here.
 
+import dataclasses
 import json
 import sys
 import uuid
@@ -299,6 +300,59 @@ def replay_dead_letters_command(
         console.print(_plain(text), soft_wrap=True)
         for row in found.reasons.to_pylist():
             console.print(_plain(f"  {row['dead_letters']:,} × {row['error_type']}"))
+
+
+@app.command("maintain")
+def maintain_command(
+    tables: Annotated[
+        list[str] | None, typer.Argument(metavar="TABLE…", help="As layer.table. Default: all.", show_default=False)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put small files together, shorten the tables' histories and remove files that nothing names any more.
+
+    Runs every hour by itself, beside whoever reads and writes; repeating it is harmless. The ledger stays as it is,
+    nothing that a reader still needs is removed, and what the removed snapshots said is in bronze.expired_snapshots.
+    Thresholds are settings: snapshots_kept, snapshot_retention_hours, small_files_kept, orphan_age_hours.
+
+    Examples: lakehouse maintain --dry-run, lakehouse maintain bronze.service_events_raw
+    """
+    from lakehouse.adapters.iceberg.catalog import connect
+    from lakehouse.maintenance.maintain import maintain, table_named
+    from lakehouse.naming import TABLES
+
+    names = [table_named(name) for name in tables] if tables else TABLES
+    settings = settings_module.load()
+    with console.status("reading the tables' metadata") as status:
+        done = maintain(
+            settings, connect(settings), names, is_dry_run=dry_run, on_table=lambda name: status.update(str(name))
+        )
+    if as_json:
+        _print_json([dataclasses.asdict(upkeep) | {"table": str(upkeep.table)} for upkeep in done])
+        return
+    title = "What would be done" if dry_run else "What was done"
+    listing = Table("table", title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("snapshots", "files", "small files", "MB", "compacted", "expired", "orphan files"):
+        listing.add_column(heading, justify="right")
+    for upkeep in done:
+        before, after = upkeep.before, upkeep.after
+        listing.add_row(
+            str(upkeep.table),
+            *(
+                f"{old:,}" if old == new else f"{old:,} → {new:,}"
+                for old, new in (
+                    (before.snapshots, after.snapshots),
+                    (before.files, after.files),
+                    (before.small_files, after.small_files),
+                    (before.megabytes, after.megabytes),
+                )
+            ),
+            "yes" if upkeep.is_compacted else "",
+            f"{upkeep.expired_snapshots:,}",
+            f"{upkeep.orphan_files:,} ({upkeep.orphan_megabytes:,} MB)" if upkeep.orphan_files else "0",
+        )
+    console.print(listing)
 
 
 @app.command("docs")

@@ -10,9 +10,11 @@ from lakehouse.adapters.kafka.resource import KafkaResource
 from lakehouse.domains.feeds import FEEDS, FILES
 from lakehouse.domains.pgr import definitions as pgr
 from lakehouse.orchestration.platform import build_platform
+from lakehouse.orchestration.upkeep import build_maintenance
 
 defs = dg.Definitions.merge(
     pgr.defs,
     build_platform(FEEDS, [FILES]),
+    build_maintenance(),
     dg.Definitions(resources={"kafka": KafkaResource(), "iceberg": IcebergResource(), "dbt": DbtResource()}),
 )

@@ -86,10 +86,23 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 SERVICE_EVENTS = TableName(Layer.BRONZE, "service_events_raw", Domain.PGR)
 DELIVERIES = TableName(Layer.BRONZE, "deliveries", Domain.PLATFORM)
 REPLAYS = TableName(Layer.BRONZE, "replays", Domain.PLATFORM)
+EXPIRED_SNAPSHOTS = TableName(Layer.BRONZE, "expired_snapshots", Domain.PLATFORM)
 DEAD_LETTERS = TableName(Layer.BRONZE, "dead_letters", Domain.PLATFORM)
 PGR_EVENTS = TableName(Layer.SILVER, "pgr_events", Domain.PGR)
 PGR_CASE_LIFECYCLE = TableName(Layer.GOLD, "pgr_case_lifecycle", Domain.PGR)
 PGR_FUNNEL_DAILY = TableName(Layer.GOLD, "pgr_funnel_daily", Domain.PGR)
+
+TABLES = (
+    SERVICE_EVENTS,
+    DELIVERIES,
+    REPLAYS,
+    EXPIRED_SNAPSHOTS,
+    DEAD_LETTERS,
+    PGR_EVENTS,
+    PGR_CASE_LIFECYCLE,
+    PGR_FUNNEL_DAILY,
+)
+"""All tables of the lakehouse."""
 
 PGR_EVENTS_TOPIC = Topic("pgr-events", Domain.PGR, key="entity_id", partitions=3, retention_hours=7 * 24)
 TOPICS = (PGR_EVENTS_TOPIC,)

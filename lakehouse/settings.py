@@ -86,6 +86,11 @@ class Settings(BaseSettings):
     kafka_password: SecretStr = Field(
         SecretStr(""), validation_alias=_names("kafka_password", "KAFKA_PASSWORD"), description="SASL password."
     )
+    kafka_ssl_ca: str = Field(
+        "",
+        validation_alias=_names("kafka_ssl_ca", "KAFKA_SSL_CA_LOCATION"),
+        description="File in PEM with the authority that signed the brokers' certificates. Unset: the system's.",
+    )
     kafka_topic: str = Field(
         "pgr-events",
         validation_alias=_names("kafka_topic", "KAFKA_TOPIC"),
@@ -122,6 +127,31 @@ class Settings(BaseSettings):
         description="Share of a day's records that may become dead letters before the check on them fails.",
         ge=0,
         le=1,
+    )
+
+    snapshots_kept: int = Field(
+        100,
+        validation_alias=_names("snapshots_kept"),
+        description="Snapshots of a table that maintenance leaves, beside those that a reader still needs.",
+        ge=1,
+    )
+    snapshot_retention_hours: float = Field(
+        7 * 24.0,
+        validation_alias=_names("snapshot_retention_hours"),
+        description="Hours after which maintenance takes a snapshot out, though it be among those kept.",
+        ge=1,
+    )
+    small_files_kept: int = Field(
+        20,
+        validation_alias=_names("small_files_kept"),
+        description="Small files a table may have before maintenance puts them together.",
+        ge=2,
+    )
+    orphan_age_hours: float = Field(
+        72.0,
+        validation_alias=_names("orphan_age_hours"),
+        description="Age at which a file that no snapshot names is removed; younger ones may be of a commit under way.",
+        ge=24,
     )
 
     trino_host: str = Field(

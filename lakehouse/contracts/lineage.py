@@ -23,3 +23,7 @@ DELIVERY_COORDINATES = (
     ),
     Column("source_row", Type.LONG, "Its number there: a row with the header as 1, a line of JSON from 1."),
 )
+
+SOURCE_SNAPSHOT, LOADED_AT = "_audit_source_snapshot_id", "_audit_loaded_at"
+"""Audit columns of silver and gold: up to which snapshot of its source a row's table was complete when it was written,
+and when that was. dbt's macro ``audit_columns`` makes them."""

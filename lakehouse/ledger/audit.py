@@ -9,12 +9,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Operation
 
 from lakehouse.adapters.iceberg.catalog import find_table
 from lakehouse.adapters.kafka.client import TopicState
@@ -24,6 +22,7 @@ from lakehouse.ledger.commit import COMMIT_ID
 from lakehouse.ledger.dead_letters import find_dead_letters
 from lakehouse.ledger.deliveries import completed, under_way
 from lakehouse.ledger.feed import Feed
+from lakehouse.ledger.history import commits
 from lakehouse.ledger.origin import is_delivery
 from lakehouse.ledger.state import Entry, read_entries, read_replayed, read_sources
 from lakehouse.ledger.writer import gaps
@@ -82,7 +81,7 @@ def audit(
             return audit(catalog, feeds, topics, probe, deep=True)
         found += delivered
         if table is not None:
-            found += _table_account(name, table, rows)
+            found += _table_account(catalog, name, table, rows)
         accounts += found
         if table is not None and all(account.closes for account in found):
             _remember(table, rows, _positions(found))
@@ -96,11 +95,11 @@ def audit(
     return Report(accounts)
 
 
-def _table_account(name: TableName, table: Table, rows: Census) -> Iterable[Account]:
+def _table_account(catalog: Catalog, name: TableName, table: Table, rows: Census) -> Iterable[Account]:
     """What is known of a table as a whole: rows that no ledger speaks of, and how many are made of dead letters."""
     account = Account(str(name), None, direct=rows.direct)
     if account.direct:
-        account.written_by = _foreign_commits(table)
+        account.written_by = _foreign_commits(catalog, name)
     replayed = sum(rows.replays(key) for key in {*rows.replayed, *rows.verified_replays})
     if replayed != (counted := read_replayed(table.properties)):
         account.gaps.append(f"ledger counts {counted} replayed rows, the table holds {replayed}")
@@ -108,18 +107,15 @@ def _table_account(name: TableName, table: Table, rows: Census) -> Iterable[Acco
         yield account
 
 
-def _foreign_commits(table: Table) -> list[str]:
+def _foreign_commits(catalog: Catalog, name: TableName) -> list[str]:
     """Commits that added rows and are none of ours, in words."""
     found = []
-    for snapshot in reversed(table.snapshots()):
-        summary = snapshot.summary
-        if summary is None or summary.operation not in (Operation.APPEND, Operation.OVERWRITE):
-            continue
-        said = summary.additional_properties
-        if COMMIT_ID not in said and (rows := int(said.get("added-records", "0"))):
-            at = datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC)
+    for commit in commits(catalog, name):
+        said = commit.summary
+        if commit.brings_rows and COMMIT_ID not in said:
             who = " ".join(said[key] for key in ("engine-name", "trino_user", "trino_query_id") if key in said)
-            found.append(f"snapshot {snapshot.snapshot_id} of {at:%Y-%m-%d %H:%M:%S} UTC by {who or '?'}: {rows} rows")
+            when = f"{commit.at:%Y-%m-%d %H:%M:%S} UTC"
+            found.append(f"snapshot {commit.snapshot_id} of {when} by {who or '?'}: {commit.added_rows} rows")
     return found
 
 

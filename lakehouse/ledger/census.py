@@ -122,6 +122,12 @@ def _read_mark(table: Table) -> Mark | None:
     return mark if mark and table.snapshot_by_id(mark.snapshot_id) else None
 
 
+def marked_snapshot(table: Table) -> int | None:
+    """The snapshot that the next quick audit compares with, if there is one."""
+    mark = _read_mark(table)
+    return mark.snapshot_id if mark else None
+
+
 def _paths(tasks: Iterable[FileScanTask]) -> Counter[str]:
     return Counter(task.file.file_path for task in tasks)
 

@@ -9,9 +9,8 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
-from pyiceberg.table.snapshots import Operation
 
-from lakehouse.adapters.iceberg.catalog import find_table
+from lakehouse.ledger.history import commits
 from lakehouse.ledger.lookup import select_dead_letters
 from lakehouse.naming import TableName
 
@@ -59,12 +58,4 @@ def recent_refusals(catalog: Catalog, tables: Iterable[TableName], now: datetime
 
 
 def _added(catalog: Catalog, name: TableName, since: datetime) -> int:
-    table = find_table(catalog, name)
-    return sum(
-        int(snapshot.summary.additional_properties.get("added-records", 0))
-        for snapshot in (table.snapshots() if table is not None else [])
-        # Compaction adds records as well, in place of the same ones.
-        if snapshot.summary is not None
-        and snapshot.summary.operation is not Operation.REPLACE
-        and snapshot.timestamp_ms >= since.timestamp() * 1000
-    )
+    return sum(commit.added_rows for commit in commits(catalog, name, since) if commit.brings_rows)

@@ -9,10 +9,14 @@ import dagster as dg
 from lakehouse.contracts.contract import Contract
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.contracts.delivery import DELIVERY_RECORD
+from lakehouse.contracts.expired_snapshot import EXPIRED_SNAPSHOT
+from lakehouse.contracts.replay import REPLAY
 from lakehouse.ledger.feed import Feed
+from lakehouse.naming import DEAD_LETTERS
 from lakehouse.orchestration.checks import build_refusal_check
 from lakehouse.orchestration.describe import describe_contract, staging_key
 from lakehouse.orchestration.landing import BATCH, KIND_TAG
+from lakehouse.orchestration.upkeep import MAINTENANCE
 
 
 def build_platform(feeds: Sequence[Feed], files: Sequence[Contract]) -> dg.Definitions:
@@ -31,6 +35,10 @@ def build_platform(feeds: Sequence[Feed], files: Sequence[Contract]) -> dg.Defin
         assets=[
             dg.AssetSpec(**describe_contract(DEAD_LETTER), deps=[*topics, *folders], kinds={"kafka", "iceberg"}),
             dg.AssetSpec(**describe_contract(DELIVERY_RECORD), deps=folders, kinds={"file", "iceberg"}),
+            dg.AssetSpec(
+                **describe_contract(REPLAY), deps=[dg.AssetKey(DEAD_LETTERS.key)], kinds={"python", "iceberg"}
+            ),
+            dg.AssetSpec(**describe_contract(EXPIRED_SNAPSHOT), deps=[MAINTENANCE], kinds={"python", "iceberg"}),
         ],
         asset_checks=[few_records_are_refused],
         jobs=[hourly],

@@ -16,6 +16,7 @@ from lakehouse.naming import Domain
 from lakehouse.stack import control, doctor, registry, report
 from lakehouse.stack.environment import exports, shell_lines
 from lakehouse.stack.logs import show_logs
+from lakehouse.stack.passwords import choose_security
 
 NAMES = ", ".join(server.name for server in registry.SERVERS)
 Servers = Annotated[list[str] | None, typer.Argument(help=f"Servers: {NAMES}. Default: all.", show_default=False)]
@@ -33,6 +34,10 @@ def up(
     domains: Annotated[
         list[Domain] | None, typer.Option("--domains", "-d", help="Start only what these domains need; repeatable.")
     ] = None,
+    secure: Annotated[
+        bool | None,
+        typer.Option("--secure/--no-secure", help="Whether Kafka asks for TLS and a password; stays until changed."),
+    ] = None,
 ) -> None:
     """Start the servers on this machine and wait until they answer.
 
@@ -42,6 +47,8 @@ def up(
 
     Examples: `lakehouse up`, `lakehouse up kafka trino`, `LAKEHOUSE_TRINO_PORT=28080 lakehouse up`
     """
+    if secure is not None:
+        choose_security(configuration.load(), is_secure=secure)
     control.up(configuration.load(), servers, domains, Console(stderr=True))
 
 

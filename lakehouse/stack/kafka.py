@@ -9,7 +9,10 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
 from confluent_kafka.admin._metadata import ClusterMetadata
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
+from confluent_kafka.admin._scram import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
 from lakehouse.adapters.kafka.client import client_config, ensure_topic, open_admin
 from lakehouse.errors import StackError
@@ -17,6 +20,7 @@ from lakehouse.naming import MAX_MESSAGE_BYTES, TOPICS, Domain
 from lakehouse.settings import LOOPBACK, Settings
 from lakehouse.stack.artifacts import Artifacts, fingerprint, pinned
 from lakehouse.stack.assemble import assemble, link_files
+from lakehouse.stack.certificates import certificates_in, ensure_certificates
 from lakehouse.stack.environment import program_environment
 from lakehouse.stack.files import cache_folder, java_properties, make_folder, server_folder, write_file
 from lakehouse.stack.jvm import classpath, java_command
@@ -24,6 +28,11 @@ from lakehouse.stack.server import NotReady, Port, Program, Server
 
 HEAP_MB = 384
 NODE_ID = "1"
+SECURE = "SASL_SSL"
+MECHANISM = "SCRAM-SHA-512"
+ITERATIONS = 4096
+BROKER = "lakehouse-broker"
+"""Holder of the broker's certificate."""
 LOGGING = """\
 status = error
 appender.console.type = Console
@@ -38,7 +47,10 @@ logger.server.level = info
 
 
 class Kafka(Server):
-    """Broker and controller in one JVM, the controller on the port after the broker's."""
+    """Broker and controller in one JVM, the controller on the port after the broker's.
+
+    Secured, it has a third port, for itself and for `up`, and opens to nobody without the broker's certificate.
+    """
 
     name = "kafka"
     title = "Kafka"
@@ -69,16 +81,12 @@ class Kafka(Server):
     def configure(self, settings: Settings) -> None:
         """The broker's settings: one node, so every internal topic has one replica."""
         folder = make_folder(server_folder(settings, self.name))
-        controller = f"{LOOPBACK}:{settings.kafka_port + 1}"
         values = {
             "process.roles": "broker,controller",
             "node.id": NODE_ID,
-            "controller.quorum.voters": f"{NODE_ID}@{controller}",
-            "listeners": f"PLAINTEXT://{LOOPBACK}:{settings.kafka_port},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{settings.kafka_port}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "inter.broker.listener.name": "PLAINTEXT",
+            "controller.quorum.voters": f"{NODE_ID}@{LOOPBACK}:{settings.kafka_port + 1}",
             "controller.listener.names": "CONTROLLER",
+            **(_secured(settings) if _is_secure(settings) else _plain(settings)),
             "log.dirs": str(_data(settings)),
             "auto.create.topics.enable": "false",
             "message.max.bytes": str(MAX_MESSAGE_BYTES),
@@ -107,6 +115,8 @@ class Kafka(Server):
         folder = server_folder(settings, self.name)
         logging = folder / "log4j2.properties"
         configuration = folder / "server.properties"
+        secure = _is_secure(settings)
+        certificates = certificates_in(folder)
         return (
             Program(
                 name=self.name,
@@ -118,14 +128,16 @@ class Kafka(Server):
                 ),
                 cwd=folder,
                 env=program_environment(),
-                files=(configuration, logging),
-                ports=tuple(Port(settings.kafka_port + i, "LAKEHOUSE_KAFKA_PORT") for i in (0, 1)),
+                files=(configuration, logging, *((certificates.server, certificates.authority) if secure else ())),
+                ports=tuple(Port(settings.kafka_port + i, "LAKEHOUSE_KAFKA_PORT") for i in range(3 if secure else 2)),
                 stop_seconds=30,
             ),
         )
 
     def after_start(self, settings: Settings) -> None:
-        """Create the topics that are missing: no client of ours may make one by mistyping its name."""
+        """Create the user, and the topics that are missing: no client of ours may make one by mistyping its name."""
+        if _is_secure(settings):
+            _ensure_user(settings)
         present = _metadata(settings).topics
         for topic in TOPICS:
             if topic.name not in present:
@@ -159,6 +171,100 @@ class Kafka(Server):
         if done.returncode:
             reason = (done.stderr or done.stdout).strip().splitlines()
             raise StackError(f"Kafka cannot format {_data(settings)}: {reason[-1] if reason else 'no reason given'}")
+
+
+def _is_secure(settings: Settings) -> bool:
+    if settings.kafka_security_protocol not in ("PLAINTEXT", SECURE):
+        raise StackError(
+            f"the local broker speaks PLAINTEXT or {SECURE}, not {settings.kafka_security_protocol}: change "
+            "kafka_security_protocol, or set kafka_bootstrap_servers to use brokers of your own"
+        )
+    is_secure = settings.kafka_security_protocol == SECURE
+    if is_secure and not (settings.kafka_username and settings.kafka_password.get_secret_value()):
+        raise StackError("the secured local broker needs a user and a password: `lakehouse up --secure` makes them")
+    return is_secure
+
+
+def _plain(settings: Settings) -> dict[str, str]:
+    broker, controller = (f"{LOOPBACK}:{settings.kafka_port + i}" for i in range(2))
+    return {
+        "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
+        "advertised.listeners": f"PLAINTEXT://{broker}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+    }
+
+
+def _secured(settings: Settings) -> dict[str, str]:
+    """Clients come with TLS and a password, the broker itself and `up` with the broker's certificate."""
+    broker, controller, internal = (f"{LOOPBACK}:{settings.kafka_port + i}" for i in range(3))
+    certificates = ensure_certificates(server_folder(settings, Kafka.name), BROKER)
+    return {
+        "listeners": f"{SECURE}://{broker},CONTROLLER://{controller},INTERNAL://{internal}",
+        "advertised.listeners": f"{SECURE}://{broker},INTERNAL://{internal}",
+        "listener.security.protocol.map": f"{SECURE}:{SECURE},CONTROLLER:SSL,INTERNAL:SSL",
+        "inter.broker.listener.name": "INTERNAL",
+        "listener.name.controller.ssl.client.auth": "required",
+        "listener.name.internal.ssl.client.auth": "required",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(certificates.server),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(certificates.authority),
+        "ssl.principal.mapping.rules": "RULE:^.*CN=([^,]+).*$/$1/",
+        "sasl.enabled.mechanisms": MECHANISM,
+        # Asked for though the users are in the metadata; without the line the broker exits.
+        f"listener.name.{SECURE.lower()}.{MECHANISM.lower()}.sasl.jaas.config": (
+            "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        ),
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": f"User:{BROKER}",
+    }
+
+
+def open_internal_admin(settings: Settings) -> AdminClient:
+    """The administrator of a secured local broker, who holds the broker's certificate."""
+    certificates = certificates_in(server_folder(settings, Kafka.name))
+    return AdminClient(
+        {
+            "bootstrap.servers": f"{LOOPBACK}:{settings.kafka_port + 2}",
+            "security.protocol": "SSL",
+            "ssl.ca.location": str(certificates.authority),
+            "ssl.certificate.location": str(certificates.server),
+            "ssl.key.location": str(certificates.server),
+            "socket.timeout.ms": 3000,
+            "log_level": 0,
+        }
+    )
+
+
+def _ensure_user(settings: Settings) -> None:
+    """Give the user of the settings its password, and the right to do anything with topics and groups."""
+    user = UserScramCredentialUpsertion(
+        settings.kafka_username,
+        ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, ITERATIONS),
+        settings.kafka_password.get_secret_value().encode(),
+    )
+    kinds = {
+        ResourceType.TOPIC: "*",
+        ResourceType.GROUP: "*",
+        ResourceType.TRANSACTIONAL_ID: "*",
+        ResourceType.BROKER: "kafka-cluster",
+    }
+    rights = [
+        AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{settings.kafka_username}", "*",
+                   AclOperation.ALL, AclPermissionType.ALLOW)
+        for kind, name in kinds.items()
+    ]  # fmt: skip
+    admin = open_internal_admin(settings)
+    try:
+        waiting = [
+            *admin.alter_user_scram_credentials([user], request_timeout=3).values(),
+            *admin.create_acls(rights, request_timeout=3).values(),
+        ]
+        for future in waiting:
+            future.result()
+    except KafkaException as error:
+        raise NotReady(f"the broker takes no user yet: {error.args[0].str()}") from None
 
 
 def _data(settings: Settings) -> Path:

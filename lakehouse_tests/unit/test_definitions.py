@@ -13,11 +13,21 @@ TABLES = {
     "kafka/pgr_events",
     "bronze/dead_letters",
     "bronze/deliveries",
+    "bronze/replays",
+    "bronze/expired_snapshots",
+    "platform/maintenance",
     "staging/service_events_raw",
     "bronze/service_events_raw",
     "silver/pgr_events",
     "gold/pgr_case_lifecycle",
     "gold/pgr_funnel_daily",
+}
+PLATFORM = {
+    "bronze/dead_letters",
+    "bronze/deliveries",
+    "bronze/replays",
+    "bronze/expired_snapshots",
+    "platform/maintenance",
 }
 
 
@@ -36,7 +46,7 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
         key = waiting.pop()
         upstream.add(key.to_user_string())
         waiting |= graph.get(key).parent_keys
-    assert upstream == TABLES - {"bronze/dead_letters", "bronze/deliveries"}
+    assert upstream == TABLES - PLATFORM
     files = dg.AssetKey(["staging", "service_events_raw"])
     assert graph.get(dg.AssetKey(["bronze", "deliveries"])).parent_keys == {files}
     assert graph.get(dg.AssetKey(["bronze", "dead_letters"])).parent_keys == {
@@ -48,7 +58,7 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
 def test_every_table_has_group_owner_layer_kinds_and_description(repository: dg.RepositoryDefinition) -> None:
     for key in repository.asset_graph.get_all_asset_keys():
         node = repository.asset_graph.get(key)
-        assert node.group_name == ("platform" if key.path[-1] in ("dead_letters", "deliveries") else "pgr")
+        assert node.group_name == ("platform" if key.to_user_string() in PLATFORM else "pgr")
         assert node.owners
         assert {"layer", "domain"} <= set(node.tags)
         assert node.kinds

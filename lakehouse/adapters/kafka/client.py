@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer, TopicCollection, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import NewTopic
@@ -15,6 +26,8 @@ from lakehouse.naming import MAX_MESSAGE_BYTES, Topic
 
 if TYPE_CHECKING:
     from lakehouse.settings import Settings
+
+TLS_SECONDS = 5.0
 
 TIMEOUT_SECONDS = 10.0
 """How long a request for metadata may take."""
@@ -39,6 +52,89 @@ class TopicState:
     partitions: dict[int, PartitionState]
 
 
+_NO_ACCESS = "Kafka refuses the user or the password (KAFKA_USERNAME, KAFKA_PASSWORD)"
+_NO_TLS = "no TLS connection to Kafka can be made (kafka_security_protocol, kafka_ssl_ca)"
+_ADVICE = {
+    KafkaError._AUTHENTICATION: _NO_ACCESS,
+    KafkaError.SASL_AUTHENTICATION_FAILED: _NO_ACCESS,
+    KafkaError._SSL: _NO_TLS,
+}
+
+
+class _Refusal:
+    """Why the brokers will never let a client in, as far as it has learnt: librdkafka itself tries again for ever."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._brokers = str(config["bootstrap.servers"])
+        self._authority = config.get("ssl.ca.location")
+        self.reason: str | None = None
+
+    def __call__(self, error: KafkaError) -> None:
+        advice = _ADVICE.get(error.code())
+        if advice and self.reason is None:
+            said = error.str().removeprefix("[thrd:").split("]: ", 1)[-1]
+            self.reason = f"{advice}: {self._certificate_problem() or said if advice is _NO_TLS else said}"
+
+    def _certificate_problem(self) -> str | None:
+        """What is wrong with the first broker's certificate: librdkafka says only that something is."""
+        host, _, port = self._brokers.split(",")[0].rpartition(":")
+        context = ssl.create_default_context(cafile=self._authority)
+        try:
+            with socket.create_connection((host, int(port)), timeout=TLS_SECONDS) as connection:
+                context.wrap_socket(connection, server_hostname=host).close()
+        except ssl.SSLCertVerificationError as error:
+            return error.verify_message
+        except (OSError, ValueError):
+            return None
+        return None
+
+
+class KafkaAdmin(AdminClient):
+    """Client for metadata that knows why it was refused."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """Connect in the background."""
+        self._refusal = _Refusal(config)
+        super().__init__(config | {"error_cb": self._refusal}, logger=_SILENT)
+
+    def explain(self, error: KafkaException) -> str:
+        """The reason of a failed request."""
+        self.poll(0)
+        return self._refusal.reason or str(error.args[0].str())
+
+
+class KafkaConsumer(Consumer):
+    """Consumer that raises when the brokers refuse it for good."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """Connect in the background."""
+        self._refusal = _Refusal(config)
+        super().__init__(config | {"error_cb": self._refusal}, logger=_SILENT)
+
+    def require_access(self) -> None:
+        """Look at what has come up while records were asked for.
+
+        Raises:
+            LakehouseError: the brokers refuse the client; trying again cannot help.
+        """
+        if self._refusal.reason:
+            raise LakehouseError(self._refusal.reason)
+
+
+class KafkaProducer(Producer):
+    """Producer that knows why it was refused."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """Connect in the background."""
+        self._refusal = _Refusal(config)
+        super().__init__(config | {"error_cb": self._refusal}, logger=_SILENT)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the brokers will take nothing, if they have said so."""
+        return self._refusal.reason
+
+
 def client_config(settings: Settings) -> dict[str, Any]:
     """What every client of the brokers needs to connect."""
     config: dict[str, Any] = {
@@ -52,17 +148,19 @@ def client_config(settings: Settings) -> dict[str, Any]:
             "sasl.username": settings.kafka_username,
             "sasl.password": settings.kafka_password.get_secret_value(),
         }
+    if settings.kafka_ssl_ca:
+        config["ssl.ca.location"] = settings.kafka_ssl_ca
     return config
 
 
-def open_admin(settings: Settings) -> AdminClient:
+def open_admin(settings: Settings) -> KafkaAdmin:
     """Client for metadata."""
-    return AdminClient(client_config(settings), logger=_SILENT)
+    return KafkaAdmin(client_config(settings))
 
 
-def open_producer(settings: Settings) -> Producer:
+def open_producer(settings: Settings) -> KafkaProducer:
     """Idempotent producer: acknowledged means on all replicas in sync, once and in order."""
-    return Producer(
+    return KafkaProducer(
         {
             **client_config(settings),
             "acks": "all",
@@ -71,14 +169,13 @@ def open_producer(settings: Settings) -> Producer:
             "linger.ms": 20,
             "message.max.bytes": MAX_MESSAGE_BYTES,
             "queue.buffering.max.kbytes": 256 * 1024,
-        },
-        logger=_SILENT,
+        }
     )
 
 
-def open_consumer(settings: Settings) -> Consumer:
+def open_consumer(settings: Settings) -> KafkaConsumer:
     """Consumer of committed records that never moves by itself: no reset, no automatic commit."""
-    return Consumer(
+    return KafkaConsumer(
         {
             **client_config(settings),
             "group.id": settings.kafka_group_id,
@@ -92,12 +189,11 @@ def open_consumer(settings: Settings) -> Consumer:
             "fetch.max.bytes": MAX_MESSAGE_BYTES,
             "receive.message.max.bytes": 8 * MAX_MESSAGE_BYTES,
             "queued.max.messages.kbytes": 16 * 1024,
-        },
-        logger=_SILENT,
+        }
     )
 
 
-def describe_topic(admin: AdminClient, topic: str) -> TopicState | None:
+def describe_topic(admin: KafkaAdmin, topic: str) -> TopicState | None:
     """Identity of a topic and the bounds of its partitions; None when it does not exist.
 
     Raises:
@@ -108,10 +204,10 @@ def describe_topic(admin: AdminClient, topic: str) -> TopicState | None:
     except KafkaException as error:
         if error.args[0].name() == "UNKNOWN_TOPIC_OR_PART":
             return None
-        raise LakehouseError(f"Kafka does not answer for topic {topic}: {error.args[0].str()}") from None
+        raise LakehouseError(f"Kafka does not answer for topic {topic}: {admin.explain(error)}") from None
 
 
-def _describe_topic(admin: AdminClient, topic: str) -> TopicState:
+def _describe_topic(admin: KafkaAdmin, topic: str) -> TopicState:
     futures = admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_SECONDS)
     description = futures[topic].result()
     ids = [partition.id for partition in description.partitions]
@@ -125,7 +221,7 @@ def _describe_topic(admin: AdminClient, topic: str) -> TopicState:
     return TopicState(str(description.topic_id), {id_: PartitionState(bounds[0][id_], bounds[1][id_]) for id_ in ids})
 
 
-def ensure_topic(admin: AdminClient, topic: Topic, *, name: str | None = None, replicas: int = -1) -> None:
+def ensure_topic(admin: KafkaAdmin, topic: Topic, *, name: str | None = None, replicas: int = -1) -> None:
     """Create a topic where it is missing. An existing one is left as it is.
 
     Raises:
@@ -145,7 +241,7 @@ def ensure_topic(admin: AdminClient, topic: Topic, *, name: str | None = None, r
             future.result()
     except KafkaException as error:
         if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
-            raise LakehouseError(f"cannot create topic {new.topic}: {error.args[0].str()}") from None
+            raise LakehouseError(f"cannot create topic {new.topic}: {admin.explain(error)}") from None
 
 
 def _make_silent() -> Any:

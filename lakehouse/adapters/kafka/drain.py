@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import cast
 
 import pyarrow as pa
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from lakehouse.adapters.batch import RECORDS, Batch, Range
-from lakehouse.adapters.kafka.client import TIMEOUT_SECONDS
+from lakehouse.adapters.kafka.client import TIMEOUT_SECONDS, KafkaConsumer
 from lakehouse.errors import LakehouseError, LedgerGapError
 
 MAX_BATCH_BYTES = 64 * 1024 * 1024
@@ -33,14 +33,16 @@ class Limits:
     max_sec: float
 
 
-def drain(consumer: Consumer, topic: str, topic_id: str, positions: dict[int, int], limits: Limits) -> Iterator[Batch]:
+def drain(
+    consumer: KafkaConsumer, topic: str, topic_id: str, positions: dict[int, int], limits: Limits
+) -> Iterator[Batch]:
     """Yield the topic's records from ``positions`` on, until none came for a while or time is up.
 
     The caller commits each batch before it asks for the next one; nothing is remembered here.
 
     Raises:
         LedgerGapError: the broker no longer has a position that was asked for.
-        LakehouseError: the brokers do not answer.
+        LakehouseError: the brokers do not answer, or refuse the client.
     """
     consumer.assign([TopicPartition(topic, partition, start) for partition, start in positions.items()])
     positions = dict(positions)
@@ -78,7 +80,7 @@ def _no_cycle_search() -> Iterator[None]:
             gc.enable()
 
 
-def _collect(consumer: Consumer, limits: Limits) -> tuple[pa.Table, dict[int, int]]:
+def _collect(consumer: KafkaConsumer, limits: Limits) -> tuple[pa.Table, dict[int, int]]:
     """Records of one batch, as `RECORDS`, and ends of partitions that were reached."""
     messages: list[Message] = []
     ends: dict[int, int] = {}
@@ -86,6 +88,7 @@ def _collect(consumer: Consumer, limits: Limits) -> tuple[pa.Table, dict[int, in
     opened = time.monotonic()
     while len(messages) < limits.batch_size and size < MAX_BATCH_BYTES:
         polled = consumer.consume(min(POLL_RECORDS, limits.batch_size - len(messages)), POLL_SECONDS)
+        consumer.require_access()
         events = [(message, error) for message in polled if (error := message.error()) is not None]
         if events:
             polled = [message for message in polled if message.error() is None]
@@ -112,7 +115,7 @@ def _raise_what_lasts(error: KafkaError, message: Message) -> None:
         raise LakehouseError(f"{message.topic()}: Kafka refuses: {error.str()}")
 
 
-def _is_drained(consumer: Consumer, topic: str, positions: dict[int, int]) -> bool:
+def _is_drained(consumer: KafkaConsumer, topic: str, positions: dict[int, int]) -> bool:
     """Whether the brokers have nothing more than what was read."""
     try:
         ends = {

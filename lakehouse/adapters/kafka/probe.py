@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
+from lakehouse.adapters.kafka.client import KafkaConsumer
 from lakehouse.errors import LakehouseError
 
 PATIENCE_SECONDS = 15.0
 
 
-def committed_offsets(consumer: Consumer, topic: str, partition: int, start: int, end: int) -> list[int]:
+def committed_offsets(consumer: KafkaConsumer, topic: str, partition: int, start: int, end: int) -> list[int]:
     """Offsets of ``start ≤ offset < end`` that hold a committed record, as far as the broker still has them.
 
     Raises:

@@ -60,17 +60,22 @@ def send(
                 break
             except BufferError:
                 producer.poll(0.1)
+                if producer.refusal:
+                    break
         sent += 1
         if sent % 500 == 0 or rate:
             producer.poll(0)
             on_sent(sent)
-        if failures:
+        if failures or producer.refusal:
             break
         if rate and (ahead := sent / rate - (time.monotonic() - started)) > 0:
             time.sleep(ahead)
-    waiting = producer.flush(FLUSH_SECONDS)
+    deadline = time.monotonic() + FLUSH_SECONDS
+    while (waiting := producer.flush(1.0)) and not producer.refusal and time.monotonic() < deadline:
+        pass
     on_sent(sent)
     if failures or waiting:
-        reason = failures[0].str() if failures else f"no answer within {FLUSH_SECONDS:.0f} s"
+        told = producer.refusal or (failures[0].str() if failures else None)
+        reason = told or f"no answer within {FLUSH_SECONDS:.0f} s"
         raise LakehouseError(f"{topic}: {acknowledged} of {sent} messages were acknowledged: {reason}")
     return acknowledged

@@ -1,0 +1,150 @@
+"""What one append costs while the history of the table grows, with our maintenance and without any.
+
+Both sides append the same batches to a table of the same schema and partitioning, in turns, in one process: the
+product's ledgered writer, whose table is maintained every so many commits as the schedule would, and PyIceberg's plain
+`table.append`. At 1, 10 and 100 times the history five appends of each are measured: CPU of this process and of all
+engines. What maintenance itself cost is reported beside, spread over the commits it was for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks import report
+from benchmarks.events import events
+from benchmarks.lab import Lab, machine, open_lab
+from benchmarks.measure import Sample, save
+from benchmarks.worker import contract_for
+from lakehouse.adapters.batch import RECORDS, Batch, Range
+from lakehouse.ledger.writer import LedgeredWriter
+from lakehouse.maintenance.maintain import maintain
+
+LEVELS = (1, 10, 100)
+AIMS = {10: 1.10, 100: 1.25}
+SAMPLES = 5
+TOPIC = "bench-history"
+
+
+def make_batch(start: int, rows: int) -> Batch:
+    """Events as they come from one partition."""
+    made = list(events(rows, seed=start))
+    now = datetime.now(UTC)
+    columns = [
+        pa.array([0] * rows, pa.int32()),
+        pa.array(range(start, start + rows), pa.int64()),
+        pa.array([now] * rows, pa.timestamp("us", tz="UTC")),
+        pa.array([event.key for event in made], pa.binary()),
+        pa.array([event.value for event in made], pa.binary()),
+    ]
+    return Batch(TOPIC, "bench", pa.table(columns, schema=RECORDS), {0: Range(start, start + rows)})
+
+
+class Side:
+    """One of the two, and how many appends it has behind it."""
+
+    def __init__(self, append: Callable[[Batch], None], rows: int) -> None:
+        """Nothing has been appended yet."""
+        self._append = append
+        self._rows = rows
+        self.commits = 0
+
+    def append(self) -> None:
+        """The next batch."""
+        self._append(make_batch(self.commits * self._rows, self._rows))
+        self.commits += 1
+
+
+def run(base: int, rows: int, every: int, *, running: bool, console: Console) -> Sample:
+    """The whole benchmark."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    started = machine()
+    with open_lab(console, running=running) as lab, Progress(*columns, console=console) as progress:
+        contract = contract_for(lab.table("bench_history"))
+        plain = lab.catalog.load_table(("bronze", lab.table("bench_history_plain")))
+        writer = LedgeredWriter(lab.catalog, contract, TOPIC, run_id="benchmark")
+        shaper = LedgeredWriter(lab.catalog, contract, TOPIC, run_id="benchmark")
+
+        def append_plain(batch: Batch) -> None:
+            plain.append(shaper._rows(batch, shaper._validate(batch), datetime.now(UTC)))
+
+        def append_ours(batch: Batch) -> None:
+            writer.append(batch)
+
+        ours, theirs = Side(append_ours, rows), Side(append_plain, rows)
+        upkeep = 0.0
+        found: dict[str, dict[int, list[float]]] = {"lakehouse": {}, "pyiceberg": {}}
+        task = progress.add_task("commits", total=base * LEVELS[-1])
+        for level in LEVELS:
+            while ours.commits < base * level:
+                ours.append()
+                theirs.append()
+                if ours.commits % every == 0:
+                    upkeep += cpu_of(lab, lambda: maintain(lab.settings, lab.catalog, [contract.table]))
+                progress.update(task, completed=ours.commits)
+            samples = [(cpu_of(lab, ours.append), cpu_of(lab, theirs.append)) for _ in range(SAMPLES)]
+            found["lakehouse"][level], found["pyiceberg"][level] = (list(side) for side in zip(*samples, strict=True))
+            medians = {name: statistics.median(levels[level]) for name, levels in found.items()}
+            progress.console.print(f"{level:>4} ×: " + ", ".join(f"{n} {m:.3f} CPU s" for n, m in medians.items()))
+        table = lab.catalog.load_table(contract.table.identifier)
+        exact = table.scan(selected_fields=("kafka_offset",)).to_arrow().num_rows == ours.commits * rows
+        settings = {name: getattr(lab.settings, name) for name in ("snapshots_kept", "small_files_kept")}
+    medians_of = {name: {str(n): statistics.median(s) for n, s in levels.items()} for name, levels in found.items()}
+    growth = {
+        name: {level: levels[str(level)] / levels[str(LEVELS[0])] for level in LEVELS[1:]}
+        for name, levels in medians_of.items()
+    }
+    aims = [
+        {
+            "aim": f"an append at {level} × the history at most {bound:g} ×",
+            "measured": round(growth["lakehouse"][level], 2),
+            "met": growth["lakehouse"][level] <= bound,
+        }
+        for level, bound in AIMS.items()
+    ]
+    return {
+        "benchmark": "history",
+        "machine": started,
+        "method": " ".join((__doc__ or "").split()),
+        "commits_at_1x": base,
+        "rows_per_commit": rows,
+        "maintained_every": every,
+        "settings": settings,
+        "median_cpu_seconds": medians_of,
+        "growth": {name: {str(n): round(value, 2) for n, value in levels.items()} for name, levels in growth.items()},
+        "maintenance_cpu_seconds_per_commit": round(upkeep / ours.commits, 4),
+        "samples": found,
+        "aims": [*aims, {"aim": "every row is there once", "measured": exact, "met": exact}],
+    }
+
+
+def cpu_of(lab: Lab, work: Callable[[], object]) -> float:
+    """CPU seconds of this process and all engines while something is done."""
+    before, own = sum(lab.engines().values()), time.process_time()
+    work()
+    return time.process_time() - own + sum(lab.engines().values()) - before
+
+
+def main() -> None:
+    """Read the flags, run, save."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", type=int, default=10, help="commits that are 1 × (default: 10)")
+    parser.add_argument("--rows", type=int, default=200, help="rows a commit (default: 200)")
+    parser.add_argument("--every", type=int, default=50, help="commits between two rounds of maintenance (default: 50)")
+    parser.add_argument("--running", action="store_true", help="use the running stack instead of one of its own")
+    arguments = parser.parse_args()
+    console = Console()
+    result = run(arguments.base, arguments.rows, arguments.every, running=arguments.running, console=console)
+    console.print(f"written: {save('history', result)}")
+    report.show(result, console)
+
+
+if __name__ == "__main__":
+    main()
