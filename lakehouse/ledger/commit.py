@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 import pyarrow as pa
 from pyiceberg.exceptions import CommitFailedException
@@ -18,10 +19,17 @@ from pyiceberg.table import Table, TableProperties, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH
 
+from lakehouse.errors import LedgerConflictError
+
 COMMIT_ID = "lakehouse.commit-id"
 """Snapshot property by which a writer recognises its own commit."""
 
+ATTEMPTS = 20
+"""Several writers may be at work on a table: losing a few races is normal."""
+
 RESOLVE_ATTEMPTS = 6
+
+T = TypeVar("T")
 
 
 class LostRace(Exception):
@@ -82,6 +90,25 @@ def append(
         # The swap may have happened all the same (a time-out, a lost connection): the table knows.
         if not _has_landed(table, commit_id):
             raise error
+
+
+def until_won(table: Table, attempt: Callable[[], T]) -> T:
+    """Decide and commit; after a lost race decide again, from the table as it is then.
+
+    Args:
+        table: Refreshed before another attempt.
+        attempt: Decides, commits by `append`, and answers.
+
+    Raises:
+        LedgerConflictError: other writers won every race.
+    """
+    for _ in range(ATTEMPTS):
+        try:
+            return attempt()
+        except LostRace:
+            table.refresh()
+    name = ".".join(table.name()[-2:])
+    raise LedgerConflictError(f"{name}: lost {ATTEMPTS} races in a row; another writer is at work, try again later")
 
 
 def _has_landed(table: Table, commit_id: str) -> bool:

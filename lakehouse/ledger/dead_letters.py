@@ -17,13 +17,9 @@ from lakehouse.adapters.iceberg.filters import at_least, equal
 from lakehouse.contracts.arrow import in_schema
 from lakehouse.contracts.contract import Contract
 from lakehouse.contracts.dead_letter import DEAD_LETTER
-from lakehouse.errors import LedgerConflictError
-from lakehouse.ledger.commit import LostRace, append
+from lakehouse.ledger.commit import append, until_won
 from lakehouse.ledger.origin import Origin
 from lakehouse.ledger.state import Entry, read_entries, to_properties
-
-ATTEMPTS = 20
-"""Commits of other topics go to the same table: losing a few races is normal."""
 
 Coordinates = dict[int, list[int]]
 """Offsets by partition, of one topic."""
@@ -65,26 +61,23 @@ class DeadLetters:
         Raises:
             LedgerConflictError: other writers won every race.
         """
-        for _ in range(ATTEMPTS):
-            starts = {
-                partition: pc.min(offsets).as_py() for partition, offsets in self._origin.by_partition(letters).items()
-            }
-            present = self.coordinates_from(starts)
-            is_there = is_among(self._origin.partitions(letters), self._origin.offsets(letters), present)
-            new = letters.filter(pc.invert(is_there))
-            if not new.num_rows:
-                return
-            entries = read_entries(self._table.properties, self._source)
-            moved = {
-                partition: _advance(entries.get(partition), offsets)
-                for partition, offsets in self._origin.by_partition(new).items()
-            }
-            try:
-                append(self._table, new, to_properties(self._source, moved), {"lakehouse.run-id": run_id})
-            except LostRace:
-                continue
+        until_won(self._table, lambda: self._add_missing(letters, run_id))
+
+    def _add_missing(self, letters: pa.Table, run_id: str) -> None:
+        starts = {
+            partition: pc.min(offsets).as_py() for partition, offsets in self._origin.by_partition(letters).items()
+        }
+        present = self.coordinates_from(starts)
+        is_there = is_among(self._origin.partitions(letters), self._origin.offsets(letters), present)
+        new = letters.filter(pc.invert(is_there))
+        if not new.num_rows:
             return
-        raise LedgerConflictError(f"dead letters of {self._source}: lost {ATTEMPTS} races in a row; try again later")
+        entries = read_entries(self._table.properties, self._source)
+        moved = {
+            partition: _advance(entries.get(partition), offsets)
+            for partition, offsets in self._origin.by_partition(new).items()
+        }
+        append(self._table, new, to_properties(self._source, moved), {"lakehouse.run-id": run_id})
 
     def _from(self, positions: Mapping[int, int]) -> BooleanExpression:
         parts = []

@@ -24,14 +24,13 @@ from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.contract import Contract
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.contracts.delivery import DELIVERY_RECORD
-from lakehouse.errors import LakehouseError, LedgerConflictError
-from lakehouse.ledger.commit import LostRace, append
+from lakehouse.errors import LakehouseError
+from lakehouse.ledger.commit import append, until_won
 from lakehouse.ledger.origin import DELIVERY, is_delivery
 from lakehouse.ledger.state import Entry, property_name, read_entries, read_sources
 from lakehouse.ledger.writer import LedgeredWriter
 from lakehouse.naming import TableName
 
-ATTEMPTS = 20
 SHOWN_HASH = 16
 """Hexadecimal digits of the content's hash in a source's name."""
 
@@ -166,15 +165,12 @@ class Deliveries:
             "run_id": run_id,
         }
         rows = pa.Table.from_pylist([row], schema=arrow_schema(DELIVERY_RECORD))
-        for _ in range(ATTEMPTS):
-            if self.find(parcel.sha256, target):
-                return
-            try:
+
+        def add_once() -> None:
+            if not self.find(parcel.sha256, target):
                 append(self._table, rows, {}, {"lakehouse.run-id": run_id})
-            except LostRace:
-                continue
-            return
-        raise LedgerConflictError(f"{parcel.source}: lost {ATTEMPTS} races in a row; try again later")
+
+        until_won(self._table, add_once)
 
 
 def completed(catalog: Catalog, target: TableName) -> dict[str, Entry]:
@@ -223,10 +219,9 @@ def _close(catalog: Catalog, contract: Contract, source: str) -> None:
     """Remove what the tables' properties say of a delivery that was written down."""
     table = ensure_table(catalog, contract)
     empty = arrow_schema(contract).empty_table()
-    for _ in range(ATTEMPTS):
-        if not read_entries(table.properties, source):
-            return
-        try:
+
+    def forget() -> None:
+        if read_entries(table.properties, source):
             append(table, empty, {}, {"lakehouse.delivered": source}, remove=[property_name(source, 0)])
-        except LostRace:
-            table.refresh()
+
+    until_won(table, forget)

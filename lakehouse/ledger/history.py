@@ -17,11 +17,8 @@ from lakehouse.adapters.iceberg.catalog import ensure_table, find_table
 from lakehouse.adapters.iceberg.filters import at_least, equal
 from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.expired_snapshot import EXPIRED_SNAPSHOT
-from lakehouse.errors import LedgerConflictError
-from lakehouse.ledger.commit import LostRace, append
+from lakehouse.ledger.commit import append, until_won
 from lakehouse.naming import TableName
-
-ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -78,18 +75,14 @@ def write_down(catalog: Catalog, name: TableName, expiring: Iterable[PastCommit]
     """
     table = ensure_table(catalog, EXPIRED_SNAPSHOT)
     expiring = list(expiring)
-    for _ in range(ATTEMPTS):
+
+    def add_missing() -> None:
         known = {commit.snapshot_id for commit in _read(table, name, None)}
         rows = [_row(name, commit, now) for commit in expiring if commit.snapshot_id not in known]
-        if not rows:
-            return
-        try:
+        if rows:
             append(table, pa.Table.from_pylist(rows, schema=arrow_schema(EXPIRED_SNAPSHOT)), {}, {})
-        except LostRace:
-            table.refresh()
-            continue
-        return
-    raise LedgerConflictError(f"{EXPIRED_SNAPSHOT.table}: lost {ATTEMPTS} races in a row; try again later")
+
+    until_won(table, add_missing)
 
 
 def _row(name: TableName, commit: PastCommit, now: datetime) -> dict[str, object]:

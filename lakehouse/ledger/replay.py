@@ -23,13 +23,11 @@ from lakehouse.contracts.contract import Contract
 from lakehouse.contracts.lineage import INGESTED_AT, REPLAYED_AT
 from lakehouse.contracts.replay import REPLAY
 from lakehouse.contracts.validation import Validator, Verdict
-from lakehouse.errors import LedgerConflictError
-from lakehouse.ledger.commit import LostRace, append
+from lakehouse.ledger.commit import append, until_won
 from lakehouse.ledger.dead_letters import is_among
 from lakehouse.ledger.origin import DELIVERY, KAFKA, Origin, is_delivery
 from lakehouse.ledger.state import REPLAYED, read_replayed
 
-ATTEMPTS = 20
 _UTC = pa.timestamp("us", tz="UTC")
 
 
@@ -65,24 +63,23 @@ def replay(catalog: Catalog, contract: Contract, letters: pa.Table, *, run_id: s
     table = ensure_table(catalog, contract)
     validator = Validator(contract)
     now = datetime.now(UTC)
-    for _ in range(ATTEMPTS):
+
+    def land() -> tuple[pa.Table, Verdict, int]:
         is_done = _is_replayed(table, origin, source, letters)
         left = letters.filter(pc.invert(is_done))
         verdict = validator.validate(left["original_payload"])
         rows = _rows(contract, origin, left, verdict, now)
         if rows.num_rows and not is_dry_run:
             total = str(read_replayed(table.properties) + rows.num_rows)
-            try:
-                append(table, rows, {REPLAYED: total}, {"lakehouse.run-id": run_id, "lakehouse.replayed": source})
-            except LostRace:
-                table.refresh()
-                continue
-        if left.num_rows and not is_dry_run:
-            _write_down(catalog, contract, left, verdict, now, run_id)
-        counted = verdict.refused.group_by("error_type").aggregate([("row", "count")])
-        reasons = counted.rename_columns(["error_type", "dead_letters"]).sort_by([("dead_letters", "descending")])
-        return Replay(rows.num_rows, verdict.refused.num_rows, letters.num_rows - left.num_rows, reasons)
-    raise LedgerConflictError(f"{contract.table}: lost {ATTEMPTS} races in a row; another writer is at work")
+            append(table, rows, {REPLAYED: total}, {"lakehouse.run-id": run_id, "lakehouse.replayed": source})
+        return left, verdict, rows.num_rows
+
+    left, verdict, accepted = until_won(table, land)
+    if left.num_rows and not is_dry_run:
+        _write_down(catalog, contract, left, verdict, now, run_id)
+    counted = verdict.refused.group_by("error_type").aggregate([("row", "count")])
+    reasons = counted.rename_columns(["error_type", "dead_letters"]).sort_by([("dead_letters", "descending")])
+    return Replay(accepted, verdict.refused.num_rows, letters.num_rows - left.num_rows, reasons)
 
 
 def _is_replayed(table: Table, origin: Origin, source: str, letters: pa.Table) -> pa.ChunkedArray:

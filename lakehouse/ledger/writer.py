@@ -25,13 +25,11 @@ from lakehouse.adapters.kafka.client import TopicState
 from lakehouse.contracts.arrow import in_schema
 from lakehouse.contracts.contract import Contract
 from lakehouse.contracts.validation import Validator, Verdict
-from lakehouse.errors import LedgerConflictError, LedgerGapError
-from lakehouse.ledger.commit import LostRace, append, current_snapshot_id
+from lakehouse.errors import LedgerGapError
+from lakehouse.ledger.commit import append, current_snapshot_id, until_won
 from lakehouse.ledger.dead_letters import DeadLetters, is_among, to_letters
 from lakehouse.ledger.origin import KAFKA, Origin
 from lakehouse.ledger.state import Entry, read_entries, to_properties
-
-ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -118,25 +116,23 @@ class LedgeredWriter:
         rows = self._rows(batch, verdict, now)
         self._on_step("after validation")
         refused = self._letters(batch, verdict, now)
-        for _ in range(ATTEMPTS):
-            entries = self.entries()
-            part = batch.after({partition: entry.position for partition, entry in entries.items()})
-            if not part.ranges or (not entries and self._is_taken(self._table)):
-                return Commit(0, 0, 0, current_snapshot_id(self._table), seconds=time.monotonic() - began)
-            self._add_letters(refused, part)
-            self._on_step("after dead letters")
-            already = self._dead_letters.coordinates_from({p: read.start for p, read in part.ranges.items()})
-            fresh = self._missing(rows, part, already)
-            moved = self._advance(entries, part, fresh)
-            self._on_step("before the swap")
-            try:
-                append(self._table, fresh, to_properties(self._source, moved), self._evidence(part))
-            except LostRace:
-                self._table.refresh()
-                continue
-            self._on_step("after the swap")
-            return self._report(entries, moved, began)
-        raise LedgerConflictError(f"{self.contract.table}: lost {ATTEMPTS} races in a row; another writer is at work")
+        return until_won(self._table, lambda: self._land(batch, rows, refused, began))
+
+    def _land(self, batch: Batch, rows: pa.Table, refused: pa.Table, began: float) -> Commit:
+        """Commit what the table does not have yet."""
+        entries = self.entries()
+        part = batch.after({partition: entry.position for partition, entry in entries.items()})
+        if not part.ranges or (not entries and self._is_taken(self._table)):
+            return Commit(0, 0, 0, current_snapshot_id(self._table), seconds=time.monotonic() - began)
+        self._add_letters(refused, part)
+        self._on_step("after dead letters")
+        already = self._dead_letters.coordinates_from({p: read.start for p, read in part.ranges.items()})
+        fresh = self._missing(rows, part, already)
+        moved = self._advance(entries, part, fresh)
+        self._on_step("before the swap")
+        append(self._table, fresh, to_properties(self._source, moved), self._evidence(part))
+        self._on_step("after the swap")
+        return self._report(entries, moved, began)
 
     def _validate(self, batch: Batch) -> Verdict:
         if batch.cells is None:

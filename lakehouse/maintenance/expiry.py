@@ -16,13 +16,11 @@ from pyiceberg.table.snapshots import Snapshot
 from lakehouse.adapters.iceberg.catalog import find_table
 from lakehouse.adapters.trino.query import query
 from lakehouse.contracts.lineage import LOADED_AT, SOURCE_SNAPSHOT
-from lakehouse.errors import LedgerConflictError
 from lakehouse.ledger.census import marked_snapshot
+from lakehouse.ledger.commit import LostRace, until_won
 from lakehouse.ledger.history import of_snapshot, write_down
 from lakehouse.naming import Layer, TableName
 from lakehouse.settings import Settings
-
-ATTEMPTS = 20
 
 
 def reader_positions(settings: Settings, catalog: Catalog, names: Collection[TableName]) -> set[int]:
@@ -75,17 +73,18 @@ def expire(
     Raises:
         LedgerConflictError: other writers won every race.
     """
-    for _ in range(ATTEMPTS):
-        table = catalog.load_table(name.identifier)
+    table = catalog.load_table(name.identifier)
+
+    def remove() -> list[int]:
         now = datetime.now(UTC)
         ids = expirable(table, positions, kept=kept, retention=retention, now=now)
-        if not ids:
-            return []
-        by_id = {snapshot.snapshot_id: snapshot for snapshot in table.snapshots()}
-        write_down(catalog, name, [of_snapshot(by_id[id_]) for id_ in ids], now)
-        try:
-            table.maintenance.expire_snapshots().by_ids(ids).commit()
-        except CommitFailedException:
-            continue
+        if ids:
+            by_id = {snapshot.snapshot_id: snapshot for snapshot in table.snapshots()}
+            write_down(catalog, name, [of_snapshot(by_id[id_]) for id_ in ids], now)
+            try:
+                table.maintenance.expire_snapshots().by_ids(ids).commit()
+            except CommitFailedException as error:
+                raise LostRace(str(error)) from error
         return ids
-    raise LedgerConflictError(f"{name}: lost {ATTEMPTS} races in a row; try again later")
+
+    return until_won(table, remove)
