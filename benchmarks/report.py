@@ -48,7 +48,7 @@ def render(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
-def update_readme(names: tuple[str, ...] = ("microbatch", "latency")) -> None:
+def update_readme(names: tuple[str, ...] = ("microbatch", "latency", "history", "compaction")) -> None:
     """Put the table between the two marks of the README."""
     paths = [HERE / "results" / f"{name}.json" for name in names]
     table = render([json.loads(path.read_text()) for path in paths if path.exists()])
@@ -58,6 +58,8 @@ def update_readme(names: tuple[str, ...] = ("microbatch", "latency")) -> None:
 
 
 def _scale(result: Result) -> str:
+    if "scale" in result:
+        return str(result["scale"])
     if "rounds" in result:
         return f"{result['rows']:,} events of {result['mean_event_bytes']:.0f} bytes, median of {result['rounds']}."
     return f"{result['rate']:,} events/s for {result['seconds']} s."

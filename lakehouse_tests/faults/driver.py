@@ -2,10 +2,10 @@
 
 It does what a run of the job does, without Dagster, whose start would take longer than the work.
 
-    python -m lakehouse_tests.faults.driver [--die-at STEP --batch NUMBER]
+    python -m lakehouse_tests.faults.driver [--at STEP --batch NUMBER --signal KILL]
 
-Says ``commit`` on a line of its own after every batch. With ``--die-at`` it kills itself, as a power cut would, when
-the batch of that number (from 1) has done that step.
+Says ``commit`` on a line of its own after every batch. With ``--at`` it sends itself a signal when the batch of that
+number (from 1) has done that step: KILL ends it as a power cut would, STOP freezes it until it is sent CONT.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from lakehouse.settings import load
 def main() -> None:
     """Drain until the topic is empty."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--die-at")
+    parser.add_argument("--at")
     parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--signal", choices=["KILL", "STOP"], default="KILL")
     arguments = parser.parse_args()
     commits = 0
 
     def on_step(step: str) -> None:
-        if step == arguments.die_at and commits + 1 == arguments.batch:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if step == arguments.at and commits + 1 == arguments.batch:
+            os.kill(os.getpid(), signal.Signals[f"SIG{arguments.signal}"])
 
     settings = load()
     topic = settings.kafka_topic

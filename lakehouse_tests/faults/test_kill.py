@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 
+import psutil
 import pytest
 from trino.exceptions import TrinoQueryError
 
@@ -28,7 +29,7 @@ def messages(count: int, *, every: int = 9) -> list[Message]:
     """Good messages, every so many one that is no JSON."""
     return [
         (f"C-{i}".encode(), b"rubbish %d" % i, "INVALID_JSON")
-        if i % every == 4
+        if i % every == 4 % every
         else (f"C-{i}".encode(), event(event_id=f"e-{i}", entity_id=f"C-{i}"), None)
         for i in range(count)
     ]
@@ -69,8 +70,43 @@ def assert_whole(feed: Feed, sent: list[Sent]) -> None:
 @pytest.mark.parametrize("step", STEPS)
 def test_a_run_killed_at_a_step_is_completed_by_the_next(feed: Feed, step: str) -> None:
     sent = feed.send(messages(600))
-    code, output = end(start(feed, "--die-at", step, "--batch", "2"))
+    code, output = end(start(feed, "--at", step, "--batch", "2"))
     assert (code, output) == (-signal.SIGKILL, "commit\n")
+    drain_to_the_end(feed)
+    assert_whole(feed, sent)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_run_frozen_at_a_step_lands_nothing_that_another_has_landed_meanwhile(feed: Feed, step: str) -> None:
+    sent = feed.send(messages(600))
+    frozen = start(feed, "--at", step, "--batch", "2", "--signal", "STOP")
+    wait_for_commits(frozen, 1)
+    wait_until_frozen(frozen)
+    drain_to_the_end(feed)
+    sent += feed.send(messages(50))
+    frozen.send_signal(signal.SIGCONT)
+    code, output = end(frozen)
+    assert code == 0, output
+    drain_to_the_end(feed)
+    assert_whole(feed, sent)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_told_to_end_is_completed_by_the_next(feed: Feed, number: signal.Signals) -> None:
+    sent = feed.send(messages(3_000))
+    process = start(feed)
+    wait_for_commits(process, 2)
+    process.send_signal(number)
+    code, output = end(process)
+    assert code != 0, output
+    drain_to_the_end(feed)
+    assert_whole(feed, sent)
+
+
+def test_nothing_but_rubbish_for_a_while_stops_nobody(feed: Feed) -> None:
+    sent = feed.send(messages(300))
+    sent += feed.send(messages(1_000, every=1))
+    sent += feed.send(messages(300))
     drain_to_the_end(feed)
     assert_whole(feed, sent)
 
@@ -142,6 +178,13 @@ def test_trino_is_killed_and_reads_everything_when_it_is_back(feed: Feed) -> Non
     drain_to_the_end(feed)
     wait_until_healthy(feed, "trino")
     assert_whole(feed, sent)
+
+
+def wait_until_frozen(process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def wait_until_healthy(feed: Feed, name: str) -> None:

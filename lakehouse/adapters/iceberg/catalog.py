@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NamespaceAlreadyExistsError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+)
 from pyiceberg.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
-from lakehouse.contracts.contract import Contract
+from lakehouse.contracts.contract import Column, Contract
 from lakehouse.contracts.iceberg import (
     ICEBERG_TYPES,
     iceberg_partition_spec,
@@ -89,26 +95,35 @@ def ensure_table(catalog: Catalog, contract: Contract) -> Table:
     Raises:
         IncompatibleSchemaError: naming what differs, when adding optional columns cannot mend it.
     """
-    table = find_table(catalog, contract.table)
-    if table is None:
-        try:
-            return catalog.create_table(
-                contract.table.identifier,
-                schema=iceberg_schema(contract),
-                partition_spec=iceberg_partition_spec(contract),
-                properties=TABLE_PROPERTIES,
-            )
-        except TableAlreadyExistsError:
-            table = catalog.load_table(contract.table.identifier)
+    table = find_table(catalog, contract.table) or _create(catalog, contract)
+    while missing := _missing(contract, table):
+        # Someone else may add the same columns, or commit rows, at this moment.
+        with contextlib.suppress(CommitFailedException), table.update_schema() as update:
+            for column in missing:
+                update.add_column(column.name, ICEBERG_TYPES[column.type], doc=column.description)
+        table.refresh()
+    return table
+
+
+def _create(catalog: Catalog, contract: Contract) -> Table:
+    try:
+        return catalog.create_table(
+            contract.table.identifier,
+            schema=iceberg_schema(contract),
+            partition_spec=iceberg_partition_spec(contract),
+            properties=TABLE_PROPERTIES,
+        )
+    except TableAlreadyExistsError:
+        return catalog.load_table(contract.table.identifier)
+
+
+def _missing(contract: Contract, table: Table) -> list[Column]:
+    """Columns to add."""
     if problems := incompatibilities(contract, table.schema()):
         raise IncompatibleSchemaError(
             f"{contract.table} does not fit its contract ({contract.fingerprint}):\n  " + "\n  ".join(problems)
         )
-    if missing := missing_columns(contract, table.schema()):
-        with table.update_schema() as update:
-            for column in missing:
-                update.add_column(column.name, ICEBERG_TYPES[column.type], doc=column.description)
-    return table
+    return missing_columns(contract, table.schema())
 
 
 def _s3_properties(settings: Settings) -> dict[str, str]:
