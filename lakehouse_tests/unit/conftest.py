@@ -1,16 +1,24 @@
 """A catalog on SQLite in a temporary folder: writes are tested for real, without a server."""
 
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
-from lakehouse.adapters.iceberg.catalog import ensure_namespaces
 from lakehouse.naming import CATALOG
+from lakehouse_tests.catalogs import sqlite_catalog
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> SqlCatalog:
-    catalog = SqlCatalog(CATALOG, uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=tmp_path.as_uri())
-    ensure_namespaces(catalog)
-    return catalog
+def catalog(tmp_path: Path) -> Iterator[SqlCatalog]:
+    with sqlite_catalog(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def other_catalog(catalog: SqlCatalog) -> Iterator[SqlCatalog]:
+    """The same catalog, as another process has it."""
+    with closing(SqlCatalog(CATALOG, **catalog.properties)) as made:
+        yield made

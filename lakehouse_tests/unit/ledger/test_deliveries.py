@@ -208,7 +208,7 @@ def test_a_file_that_was_cut_off_is_completed_under_another_name(
 
 
 def test_the_same_content_under_two_names_at_once_lands_once(
-    catalog: SqlCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    catalog: SqlCatalog, other_catalog: SqlCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "BLOCK_BYTES", 200)
     path = csv(tmp_path, [GOOD] * 10)
@@ -220,7 +220,7 @@ def test_the_same_content_under_two_names_at_once_lands_once(
         if step == "before the swap" and not raced:
             raced.append(True)
             with pytest.raises(Killed):
-                ingest(SqlCatalog("lake", **catalog.properties), twin, die_at="after the swap")
+                ingest(other_catalog, twin, die_at="after the swap")
 
     with pytest.raises(LakehouseError, match="another process is taking in the same content"):
         ingest_file(catalog, SERVICE_EVENT, path, run_id="run", on_step=on_step)
@@ -229,14 +229,15 @@ def test_the_same_content_under_two_names_at_once_lands_once(
     assert gaps(check(catalog, deep=True)) == ""
 
 
-def test_a_file_that_another_process_completes_in_between_lands_once(catalog: SqlCatalog, tmp_path: Path) -> None:
+def test_a_file_that_another_process_completes_in_between_lands_once(
+    catalog: SqlCatalog, other_catalog: SqlCatalog, tmp_path: Path
+) -> None:
     path = csv(tmp_path, [GOOD, BAD] * 5)
-    other = SqlCatalog("lake", **catalog.properties)
     raced: list[Outcome] = []
 
     def on_step(step: str) -> None:
         if step == "before the swap" and not raced:
-            raced.append(ingest_file(other, SERVICE_EVENT, path, run_id="other"))
+            raced.append(ingest_file(other_catalog, SERVICE_EVENT, path, run_id="other"))
 
     outcome = ingest_file(catalog, SERVICE_EVENT, path, run_id="run", on_step=on_step)
     assert (outcome.rows, outcome.dead_letters) == (raced[0].rows, raced[0].dead_letters) == (5, 5)

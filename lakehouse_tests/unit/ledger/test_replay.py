@@ -23,6 +23,7 @@ from lakehouse.ledger.lookup import attempts, list_dead_letters, select_dead_let
 from lakehouse.ledger.replay import Replay, replay
 from lakehouse.ledger.writer import LedgeredWriter
 from lakehouse.naming import PGR_EVENTS_TOPIC
+from lakehouse_tests.catalogs import sqlite_catalog
 from lakehouse_tests.events import TOPIC, TOPIC_ID, event, kafka_batch
 
 STRICT = changed(
@@ -89,14 +90,16 @@ def test_a_dry_run_writes_nothing(catalog: SqlCatalog) -> None:
     assert attempts(catalog, f"{TOPIC}:0:3") == []
 
 
-def test_two_replays_at_once_land_a_letter_once(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_replays_at_once_land_a_letter_once(
+    catalog: SqlCatalog, other_catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     land(catalog, ten(without_ward=(3, 7)))
     raced: list[bool] = []
 
     def slow(*arguments: object, **options: object) -> None:
         if not raced:
             raced.append(True)
-            again(SqlCatalog("lake", **catalog.properties))
+            again(other_catalog)
         commit.append(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("lakehouse.ledger.replay.append", slow)
@@ -120,9 +123,12 @@ def test_attempts_are_counted_and_shown(catalog: SqlCatalog) -> None:
 @given(steps=st.lists(st.sampled_from(["audit", "deep", "replay", "land"]), min_size=2, max_size=7))
 def test_the_account_closes_whatever_the_order(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
     folder = tmp_path_factory.mktemp("order")
-    catalog = SqlCatalog("lake", uri=f"sqlite:///{folder}/catalog.db", warehouse=folder.as_uri())
-    for namespace in ("bronze",):
-        catalog.create_namespace(namespace)
+    with sqlite_catalog(folder) as catalog:
+        take(catalog, steps)
+
+
+def take(catalog: SqlCatalog, steps: list[str]) -> None:
+    """Take the steps on a table of ten, looking at the account whenever it is asked for, and at the end."""
     land(catalog, ten(without_ward=(3, 7), rubbish=(5,)))
     end = 10
     for step in [*steps, "audit", "deep"]:
