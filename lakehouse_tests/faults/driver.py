@@ -25,6 +25,8 @@ from lakehouse.settings import load
 
 def main() -> None:
     """Drain until the topic is empty."""
+    # What a shell starts in the background ignores Ctrl-C, and what that starts as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser()
     parser.add_argument("--at")
     parser.add_argument("--batch", type=int, default=1)
