@@ -12,12 +12,11 @@ import time
 from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import report
 from benchmarks.history import TOPIC, cpu_of, make_batch
-from benchmarks.lab import machine, open_lab
-from benchmarks.measure import Sample, save
+from benchmarks.lab import bars, machine, open_lab
+from benchmarks.measure import Sample
 from benchmarks.worker import contract_for
 from lakehouse.adapters.trino.query import query
 from lakehouse.ledger.writer import LedgeredWriter
@@ -42,9 +41,8 @@ def scan(settings: Settings, name: TableName) -> float:
 
 def run(files: int, rows: int, *, running: bool, console: Console) -> Sample:
     """The whole benchmark."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     started = machine()
-    with open_lab(console, running=running) as lab, Progress(*columns, console=console) as progress:
+    with open_lab(console, running=running) as lab, bars(console) as progress:
         names = [contract_for(lab.table(f"bench_compaction_{side}")).table for side in ("ours", "theirs")]
         task = progress.add_task("small files", total=files * len(names))
         for name in names:
@@ -111,8 +109,7 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console()
     result = run(arguments.files, arguments.rows, running=arguments.running, console=console)
-    console.print(f"written: {save('compaction', result)}")
-    report.show(result, console)
+    report.publish("compaction", result, console)
 
 
 if __name__ == "__main__":

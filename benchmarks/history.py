@@ -16,12 +16,11 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import report
 from benchmarks.events import events
-from benchmarks.lab import Lab, machine, open_lab
-from benchmarks.measure import Sample, save
+from benchmarks.lab import Lab, bars, machine, open_lab
+from benchmarks.measure import Sample
 from benchmarks.worker import contract_for
 from lakehouse.adapters.batch import RECORDS, Batch, Range
 from lakehouse.ledger.writer import LedgeredWriter
@@ -47,54 +46,41 @@ def make_batch(start: int, rows: int) -> Batch:
     return Batch(TOPIC, "bench", pa.table(columns, schema=RECORDS), {0: Range(start, start + rows)})
 
 
-class Side:
-    """One of the two, and how many appends it has behind it."""
-
-    def __init__(self, append: Callable[[Batch], None], rows: int) -> None:
-        """Nothing has been appended yet."""
-        self._append = append
-        self._rows = rows
-        self.commits = 0
-
-    def append(self) -> None:
-        """The next batch."""
-        self._append(make_batch(self.commits * self._rows, self._rows))
-        self.commits += 1
-
-
 def run(base: int, rows: int, every: int, *, running: bool, console: Console) -> Sample:
     """The whole benchmark."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     started = machine()
-    with open_lab(console, running=running) as lab, Progress(*columns, console=console) as progress:
+    with open_lab(console, running=running) as lab, bars(console) as progress:
         contract = contract_for(lab.table("bench_history"))
         plain = lab.catalog.load_table(("bronze", lab.table("bench_history_plain")))
         writer = LedgeredWriter(lab.catalog, contract, TOPIC, run_id="benchmark")
-        shaper = LedgeredWriter(lab.catalog, contract, TOPIC, run_id="benchmark")
 
-        def append_plain(batch: Batch) -> None:
-            plain.append(shaper._rows(batch, shaper._validate(batch), datetime.now(UTC)))
+        def next_appends() -> list[Callable[[], object]]:
+            """The same batch for both sides, made before the clock runs."""
+            batch = make_batch(commits * rows, rows)
+            shaped = writer._rows(batch, writer._validate(batch), datetime.now(UTC))
+            return [lambda: writer.append(batch), lambda: plain.append(shaped)]
 
-        def append_ours(batch: Batch) -> None:
-            writer.append(batch)
-
-        ours, theirs = Side(append_ours, rows), Side(append_plain, rows)
+        commits = 0
         upkeep = 0.0
         found: dict[str, dict[int, list[float]]] = {"lakehouse": {}, "pyiceberg": {}}
         task = progress.add_task("commits", total=base * LEVELS[-1])
         for level in LEVELS:
-            while ours.commits < base * level:
-                ours.append()
-                theirs.append()
-                if ours.commits % every == 0:
+            while commits < base * level:
+                for append in next_appends():
+                    append()
+                commits += 1
+                if commits % every == 0:
                     upkeep += cpu_of(lab, lambda: maintain(lab.settings, lab.catalog, [contract.table]))
-                progress.update(task, completed=ours.commits)
-            samples = [(cpu_of(lab, ours.append), cpu_of(lab, theirs.append)) for _ in range(SAMPLES)]
+                progress.update(task, completed=commits)
+            samples = []
+            for _ in range(SAMPLES):
+                samples.append([cpu_of(lab, append) for append in next_appends()])
+                commits += 1
             found["lakehouse"][level], found["pyiceberg"][level] = (list(side) for side in zip(*samples, strict=True))
             medians = {name: statistics.median(levels[level]) for name, levels in found.items()}
             progress.console.print(f"{level:>4} ×: " + ", ".join(f"{n} {m:.3f} CPU s" for n, m in medians.items()))
         table = lab.catalog.load_table(contract.table.identifier)
-        exact = table.scan(selected_fields=("kafka_offset",)).to_arrow().num_rows == ours.commits * rows
+        exact = table.scan(selected_fields=("kafka_offset",)).to_arrow().num_rows == commits * rows
         settings = {name: getattr(lab.settings, name) for name in ("snapshots_kept", "small_files_kept")}
     medians_of = {name: {str(n): statistics.median(s) for n, s in levels.items()} for name, levels in found.items()}
     growth = {
@@ -118,7 +104,7 @@ def run(base: int, rows: int, every: int, *, running: bool, console: Console) ->
         "settings": settings,
         "median_cpu_seconds": medians_of,
         "growth": {name: {str(n): round(value, 2) for n, value in levels.items()} for name, levels in growth.items()},
-        "maintenance_cpu_seconds_per_commit": round(upkeep / ours.commits, 4),
+        "maintenance_cpu_seconds_per_commit": round(upkeep / commits, 4),
         "samples": found,
         "aims": [*aims, {"aim": "every row is there once", "measured": exact, "met": exact}],
     }
@@ -141,8 +127,7 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console()
     result = run(arguments.base, arguments.rows, arguments.every, running=arguments.running, console=console)
-    console.print(f"written: {save('history', result)}")
-    report.show(result, console)
+    report.publish("history", result, console)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import psutil
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.worker import contract_for
 from lakehouse import settings as settings_module
@@ -123,6 +124,12 @@ def open_lab(console: Console, *, running: bool) -> Iterator[Lab]:
         after.callback(lab.catalog.engine.dispose)
         after.callback(lab.clean)
         yield lab
+
+
+def bars(console: Console) -> Progress:
+    """Bars over known numbers of things, to be entered."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console)
 
 
 def machine() -> dict[str, Any]:

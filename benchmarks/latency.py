@@ -19,12 +19,11 @@ import pyarrow.parquet as pq
 from pyiceberg.manifest import ManifestEntryStatus
 from pyiceberg.table import Table
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import report
 from benchmarks.events import PARTITIONS, Produced
-from benchmarks.lab import Lab, machine, open_lab
-from benchmarks.measure import Sample, judge, run_child, save
+from benchmarks.lab import Lab, bars, machine, open_lab
+from benchmarks.measure import Sample, judge, run_child
 from lakehouse.adapters.kafka.client import ensure_topic
 from lakehouse.naming import Domain, Topic
 
@@ -85,9 +84,8 @@ def _added_files(table: Table, snapshot_id: int) -> list[str]:
 
 def run(rate: int, seconds: int, *, running: bool, console: Console) -> Sample:
     """The whole benchmark."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     started = machine()
-    with open_lab(console, running=running) as lab, Progress(*columns, console=console) as progress:
+    with open_lab(console, running=running) as lab, bars(console) as progress:
         topic, table = lab.topic("bench-latency"), lab.table("bench_latency")
         ensure_topic(lab.admin, Topic(topic, Domain.PGR, "entity_id", PARTITIONS, retention_hours=24))
         log = lab.folder / "sent"
@@ -165,8 +163,7 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console()
     result = run(arguments.rate, arguments.seconds, running=arguments.running, console=console)
-    console.print(f"written: {save(arguments.name, result)}")
-    report.show(result, console)
+    report.publish(arguments.name, result, console)
 
 
 if __name__ == "__main__":

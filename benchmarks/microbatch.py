@@ -10,12 +10,12 @@ import argparse
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from benchmarks import report
 from benchmarks.events import Produced, produce
-from benchmarks.lab import Lab, machine, open_lab
-from benchmarks.measure import Sample, judge, medians, run_child, save
+from benchmarks.lab import Lab, bars, machine, open_lab
+from benchmarks.measure import Sample, judge, medians, run_child
 
 NUMBERS = (
     "rows_per_second",
@@ -87,10 +87,9 @@ def measure_round(lab: Lab, name: str, produced: Produced, limit: int | None, pr
 
 def run(rows: int, rounds: int, *, running: bool, only: list[str] | None, console: Console) -> Sample:
     """The whole benchmark."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     chosen = [contender for contender in CONTENDERS if not only or contender.name in only]
     started = machine()
-    with open_lab(console, running=running) as lab, Progress(*columns, console=console) as progress:
+    with open_lab(console, running=running) as lab, bars(console) as progress:
         full = _produce(lab, "bench-events", rows, progress)
         tenth = _produce(lab, "bench-events-tenth", rows // 10, progress)
         samples: dict[str, list[Sample]] = {contender.name: [] for contender in chosen}
@@ -191,8 +190,7 @@ def main() -> None:
     console = Console()
     result = run(arguments.rows, arguments.rounds, running=arguments.running, only=arguments.only, console=console)
     result["aims"] = judge_aims(result)
-    console.print(f"written: {save(arguments.name, result)}")
-    report.show(result, console)
+    report.publish(arguments.name, result, console)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.measure import save
+
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 Result = dict[str, Any]
+
+
+def publish(name: str, result: Result, console: Console) -> None:
+    """Write a result, and show its aims."""
+    console.print(f"written: {save(name, result)}")
+    show(result, console)
 
 
 def show(result: Result, console: Console) -> None:

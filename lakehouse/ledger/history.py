@@ -75,9 +75,10 @@ def write_down(catalog: Catalog, name: TableName, expiring: Iterable[PastCommit]
     """
     table = ensure_table(catalog, EXPIRED_SNAPSHOT)
     expiring = list(expiring)
+    oldest = min((commit.at for commit in expiring), default=now)
 
     def add_missing() -> None:
-        known = {commit.snapshot_id for commit in _read(table, name, None)}
+        known = {commit.snapshot_id for commit in _read(table, name, oldest)}
         rows = [_row(name, commit, now) for commit in expiring if commit.snapshot_id not in known]
         if rows:
             append(table, pa.Table.from_pylist(rows, schema=arrow_schema(EXPIRED_SNAPSHOT)), {}, {})

@@ -77,7 +77,7 @@ def _maintain(
     table = find_table(catalog, name)
     if table is None:
         return None
-    before = measure(table)
+    before, found_at = measure(table), table.metadata_location
     is_compacted = compaction.needs_compaction(before, settings)
     kept, retention = settings.snapshots_kept, timedelta(hours=settings.snapshot_retention_hours)
     if is_dry_run:
@@ -96,7 +96,7 @@ def _maintain(
     return Upkeep(
         table=name,
         before=before,
-        after=before if is_dry_run else measure(table),
+        after=before if table.metadata_location == found_at else measure(table),
         is_compacted=is_compacted,
         expired_snapshots=len(expired),
         orphan_files=len(found),

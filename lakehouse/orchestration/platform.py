@@ -15,7 +15,7 @@ from lakehouse.ledger.feed import Feed
 from lakehouse.naming import DEAD_LETTERS
 from lakehouse.orchestration.checks import build_refusal_check
 from lakehouse.orchestration.describe import describe_contract, staging_key
-from lakehouse.orchestration.landing import BATCH, KIND_TAG
+from lakehouse.orchestration.scheduled import build_scheduled_job
 from lakehouse.orchestration.upkeep import MAINTENANCE
 
 
@@ -24,11 +24,10 @@ def build_platform(feeds: Sequence[Feed], files: Sequence[Contract]) -> dg.Defin
     topics = [dg.AssetKey(feed.topic.asset_key) for feed in feeds]
     folders = [staging_key(contract) for contract in files]
     few_records_are_refused = build_refusal_check(feeds)
-    hourly = dg.define_asset_job(
+    hourly, hourly_schedule = build_scheduled_job(
         "platform_hourly",
-        selection=dg.AssetSelection.checks(few_records_are_refused),
-        tags={KIND_TAG: BATCH},
-        executor_def=dg.in_process_executor,
+        dg.AssetSelection.checks(few_records_are_refused),
+        cron="10 * * * *",
         description="Looks at what all domains share: how much was refused.",
     )
     return dg.Definitions(
@@ -42,13 +41,5 @@ def build_platform(feeds: Sequence[Feed], files: Sequence[Contract]) -> dg.Defin
         ],
         asset_checks=[few_records_are_refused],
         jobs=[hourly],
-        schedules=[
-            dg.ScheduleDefinition(
-                name="platform_hourly",
-                job=hourly,
-                cron_schedule="10 * * * *",
-                execution_timezone="UTC",
-                default_status=dg.DefaultScheduleStatus.RUNNING,
-            )
-        ],
+        schedules=[hourly_schedule],
     )

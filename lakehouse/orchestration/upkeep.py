@@ -8,7 +8,8 @@ import dagster as dg
 from lakehouse import settings as settings_module
 from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.naming import DATA_PLATFORM, TABLES, Domain
-from lakehouse.orchestration.landing import BATCH, KIND_TAG, RETRY
+from lakehouse.orchestration.landing import RETRY
+from lakehouse.orchestration.scheduled import build_scheduled_job
 
 MAINTENANCE = dg.AssetKey([str(Domain.PLATFORM), "maintenance"])
 TOO_MANY = 5
@@ -85,19 +86,11 @@ def snapshots_and_small_files_are_few(iceberg: IcebergResource) -> dg.AssetCheck
 
 def build_maintenance() -> dg.Definitions:
     """The asset, its check and its schedule."""
-    job = dg.define_asset_job(
+    job, hourly = build_scheduled_job(
         "maintenance",
-        selection=dg.AssetSelection.assets(maintenance),
-        tags={KIND_TAG: BATCH},
-        executor_def=dg.in_process_executor,
+        dg.AssetSelection.assets(maintenance),
+        cron="40 * * * *",
         description="Keeps all tables cheap to read and to append to.",
-    )
-    hourly = dg.ScheduleDefinition(
-        name="maintenance",
-        job=job,
-        cron_schedule="40 * * * *",
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
     )
     return dg.Definitions(
         assets=[maintenance], asset_checks=[snapshots_and_small_files_are_few], jobs=[job], schedules=[hourly]

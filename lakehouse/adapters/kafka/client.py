@@ -89,50 +89,35 @@ class _Refusal:
         return None
 
 
-class KafkaAdmin(AdminClient):
-    """Client for metadata that knows why it was refused."""
+class _Told:
+    """A client that knows why it was refused."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         """Connect in the background."""
         self._refusal = _Refusal(config)
-        super().__init__(config | {"error_cb": self._refusal}, logger=_SILENT)
+        super().__init__(config | {"error_cb": self._refusal}, logger=_SILENT)  # type: ignore[call-arg]
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the brokers will never let it in, if they have said so by the last time the client was asked."""
+        return self._refusal.reason
+
+
+class KafkaAdmin(_Told, AdminClient):
+    """Client for metadata."""
 
     def explain(self, error: KafkaException) -> str:
         """The reason of a failed request."""
         self.poll(0)
-        return self._refusal.reason or str(error.args[0].str())
+        return self.refusal or str(error.args[0].str())
 
 
-class KafkaConsumer(Consumer):
-    """Consumer that raises when the brokers refuse it for good."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        """Connect in the background."""
-        self._refusal = _Refusal(config)
-        super().__init__(config | {"error_cb": self._refusal}, logger=_SILENT)
-
-    def require_access(self) -> None:
-        """Look at what has come up while records were asked for.
-
-        Raises:
-            LakehouseError: the brokers refuse the client; trying again cannot help.
-        """
-        if self._refusal.reason:
-            raise LakehouseError(self._refusal.reason)
+class KafkaConsumer(_Told, Consumer):
+    """Client that reads."""
 
 
-class KafkaProducer(Producer):
-    """Producer that knows why it was refused."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        """Connect in the background."""
-        self._refusal = _Refusal(config)
-        super().__init__(config | {"error_cb": self._refusal}, logger=_SILENT)
-
-    @property
-    def refusal(self) -> str | None:
-        """Why the brokers will take nothing, if they have said so."""
-        return self._refusal.reason
+class KafkaProducer(_Told, Producer):
+    """Client that writes."""
 
 
 def client_config(settings: Settings) -> dict[str, Any]:

@@ -88,7 +88,8 @@ def _collect(consumer: KafkaConsumer, limits: Limits) -> tuple[pa.Table, dict[in
     opened = time.monotonic()
     while len(messages) < limits.batch_size and size < MAX_BATCH_BYTES:
         polled = consumer.consume(min(POLL_RECORDS, limits.batch_size - len(messages)), POLL_SECONDS)
-        consumer.require_access()
+        if consumer.refusal:
+            raise LakehouseError(consumer.refusal)
         events = [(message, error) for message in polled if (error := message.error()) is not None]
         if events:
             polled = [message for message in polled if message.error() is None]

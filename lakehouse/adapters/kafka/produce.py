@@ -53,20 +53,19 @@ def send(
 
     started = time.monotonic()
     sent = 0
+    is_cut_off = False
     for key, value in messages:
-        while True:
+        while not producer.refusal:
             try:
                 producer.produce(topic, key=key, value=value, on_delivery=on_delivery)
                 break
             except BufferError:
                 producer.poll(0.1)
-                if producer.refusal:
-                    break
         sent += 1
         if sent % 500 == 0 or rate:
             producer.poll(0)
             on_sent(sent)
-        if failures or producer.refusal:
+        if is_cut_off := bool(failures or producer.refusal):
             break
         if rate and (ahead := sent / rate - (time.monotonic() - started)) > 0:
             time.sleep(ahead)
@@ -74,7 +73,7 @@ def send(
     while (waiting := producer.flush(1.0)) and not producer.refusal and time.monotonic() < deadline:
         pass
     on_sent(sent)
-    if failures or waiting:
+    if failures or waiting or is_cut_off:
         told = producer.refusal or (failures[0].str() if failures else None)
         reason = told or f"no answer within {FLUSH_SECONDS:.0f} s"
         raise LakehouseError(f"{topic}: {acknowledged} of {sent} messages were acknowledged: {reason}")

@@ -7,7 +7,8 @@ import dagster as dg
 from lakehouse.domains.pgr.bronze import FEED, service_events_raw
 from lakehouse.domains.pgr.contract import SERVICE_EVENT
 from lakehouse.naming import Domain
-from lakehouse.orchestration.landing import BATCH, KIND_TAG, build_drain_job, build_drain_sensor
+from lakehouse.orchestration.landing import build_drain_job, build_drain_sensor
+from lakehouse.orchestration.scheduled import build_scheduled_job
 from lakehouse.orchestration.staging import build_files_job, build_files_sensor
 
 _BRONZE = dg.AssetSelection.assets(service_events_raw)
@@ -18,20 +19,12 @@ pgr_micro_batch_sensor = build_drain_sensor(Domain.PGR, [FEED], pgr_micro_batch)
 pgr_files = build_files_job(Domain.PGR, SERVICE_EVENT)
 pgr_files_sensor = build_files_sensor(Domain.PGR, pgr_files)
 
-pgr_daily = dg.define_asset_job(
+pgr_daily, pgr_daily_schedule = build_scheduled_job(
     "pgr_daily",
-    selection=dg.AssetSelection.groups(str(Domain.PGR)),
-    tags={KIND_TAG: BATCH},
-    executor_def=dg.in_process_executor,
+    dg.AssetSelection.groups(str(Domain.PGR)),
+    cron="30 1 * * *",
     description=(
         "Lands what waits on the topic and builds silver and gold: without a partition what is new, with a range of"
         " days these days again."
     ),
-)
-pgr_daily_schedule = dg.ScheduleDefinition(
-    name="pgr_daily",
-    job=pgr_daily,
-    cron_schedule="30 1 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
 )
