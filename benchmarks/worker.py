@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import replace
 
 from benchmarks.child import Child
@@ -39,16 +38,13 @@ def work(topic: str, table: str, *, until_idle: bool) -> None:
     writer = LedgeredWriter(catalog, contract_for(table), topic, run_id="benchmark")
     limits = Limits(settings.batch_size, settings.flush_interval_sec, settings.drain_idle_sec, settings.drain_max_sec)
     rows = letters = commits = 0
-    appending = 0.0
-    for batch in drain(consumer, topic, state.topic_id, writer.start(state), limits):
-        began = time.process_time()
-        commit = writer.append(batch)
-        appending += time.process_time() - began
+    landing = writer.append_all(drain(consumer, topic, state.topic_id, writer.start(state), limits))
+    for commit in landing:
         rows, letters, commits = rows + commit.rows, letters + commit.dead_letters, commits + 1
         child.progress(rows + letters)
         if not until_idle and _is_at_end(writer, state):
             break
-    child.done(rows, commits, dead_letters=letters, append_cpu=appending)
+    child.done(rows, commits, dead_letters=letters)
     consumer.close()
 
 

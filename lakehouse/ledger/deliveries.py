@@ -114,8 +114,7 @@ def deliver(
             on_step=on_step,
         )
         before = writer.entries().get(0)
-        for batch in parcel.batches(parcel.source, before.position if before else 0):
-            writer.append(batch)
+        for _ in writer.append_all(parcel.batches(parcel.source, before.position if before else 0)):
             if entry := writer.entries().get(0):
                 on_records(entry.position - entry.first)
         entry = writer.entries().get(0)

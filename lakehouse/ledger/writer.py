@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,6 +32,8 @@ from lakehouse.ledger.dead_letters import DeadLetters, is_among, to_letters
 from lakehouse.ledger.origin import KAFKA, Origin
 from lakehouse.ledger.state import Entry, read_entries, to_properties
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Commit:
@@ -42,6 +45,15 @@ class Commit:
     snapshot_id: int | None
     positions: dict[int, int] = field(default_factory=dict)
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A batch, and its records in the schemas of the two tables that they may go to."""
+
+    batch: Batch
+    rows: pa.Table
+    letters: pa.Table
 
 
 class LedgeredWriter:
@@ -110,13 +122,25 @@ class LedgeredWriter:
         Raises:
             LedgerConflictError: other writers won every race.
         """
-        began = time.monotonic()
+        return self._commit(self._judge(batch))
+
+    def append_all(self, batches: Iterable[Batch]) -> Iterator[Commit]:
+        """Land one batch after the other, as `append` does. The next is read and validated while one is committed.
+
+        Raises:
+            LedgerConflictError: other writers won every race.
+        """
+        return map(self._commit, _ahead(map(self._judge, batches)))
+
+    def _judge(self, batch: Batch) -> _Judged:
         now = datetime.now(UTC)
         verdict = self._validate(batch)
-        rows = self._rows(batch, verdict, now)
+        return _Judged(batch, self._rows(batch, verdict, now), self._letters(batch, verdict, now))
+
+    def _commit(self, judged: _Judged) -> Commit:
+        began = time.monotonic()
         self._on_step("after validation")
-        refused = self._letters(batch, verdict, now)
-        return until_won(self._table, lambda: self._land(batch, rows, refused, began))
+        return until_won(self._table, lambda: self._land(judged.batch, judged.rows, judged.letters, began))
 
     def _land(self, batch: Batch, rows: pa.Table, refused: pa.Table, began: float) -> Commit:
         """Commit what the table does not have yet."""
@@ -209,6 +233,16 @@ class LedgeredWriter:
             positions={partition: entry.position for partition, entry in after.items()},
             seconds=time.monotonic() - began,
         )
+
+
+def _ahead(items: Iterable[T]) -> Iterator[T]:
+    """The items, each made in a thread while the one before it is in use."""
+    waiting = iter(items)
+    with ThreadPoolExecutor(1, "ahead") as thread:
+        following = thread.submit(next, waiting, None)
+        while (item := following.result()) is not None:
+            following = thread.submit(next, waiting, None)
+            yield item
 
 
 def first_offset(entries: Mapping[int, Entry], low: int) -> int:

@@ -50,8 +50,8 @@ def land(
         positions = writer.start(state)
         # A scheduled run finds nothing most of the time, for the sensor's runs were first: it does not wait for more.
         is_drained = all(bounds.end <= positions[partition] for partition, bounds in state.partitions.items())
-        for batch in () if is_drained else kafka.drain(feed.topic_name, state.topic_id, positions):
-            commit = writer.append(batch)
+        batches = () if is_drained else kafka.drain(feed.topic_name, state.topic_id, positions)
+        for commit in writer.append_all(batches):
             rows, letters, commits = rows + commit.rows, letters + commit.dead_letters, commits + 1
             if commit.rows or commit.dead_letters:
                 yield dg.AssetMaterialization(feed.contract.table.key, metadata=_metadata(commit))

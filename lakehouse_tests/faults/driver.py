@@ -44,8 +44,8 @@ def main() -> None:
     assert state is not None
     writer = LedgeredWriter(connect(settings), SERVICE_EVENT, topic, run_id=f"driver-{os.getpid()}", on_step=on_step)
     limits = Limits(settings.batch_size, settings.flush_interval_sec, settings.drain_idle_sec, settings.drain_max_sec)
-    for batch in drain(open_consumer(settings), topic, state.topic_id, writer.start(state), limits):
-        writer.append(batch)
+    batches = drain(open_consumer(settings), topic, state.topic_id, writer.start(state), limits)
+    for _ in writer.append_all(batches):
         commits += 1
         sys.stdout.write("commit\n")
         sys.stdout.flush()

@@ -38,7 +38,7 @@ def drain(
 ) -> Iterator[Batch]:
     """Yield the topic's records from ``positions`` on, until none came for a while or time is up.
 
-    The caller commits each batch before it asks for the next one; nothing is remembered here.
+    Nothing is remembered here: what the caller does not commit is read again by the next run.
 
     Raises:
         LedgerGapError: the broker no longer has a position that was asked for.

@@ -1,13 +1,17 @@
 """A record lands once, whatever is repeated, stale or interrupted."""
 
+import threading
+from collections.abc import Iterator
+
 import pyarrow.compute as pc
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
+from lakehouse.adapters.batch import Batch
 from lakehouse.adapters.kafka.client import PartitionState, TopicState
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.domains.pgr.contract import SERVICE_EVENT
-from lakehouse.errors import LedgerGapError
+from lakehouse.errors import LakehouseError, LedgerGapError
 from lakehouse.ledger.writer import LedgeredWriter
 from lakehouse_tests.events import TOPIC, TOPIC_ID, event, kafka_batch, numbered
 
@@ -39,6 +43,34 @@ def test_a_batch_becomes_rows_and_dead_letters(catalog: SqlCatalog) -> None:
     assert (commit.rows, commit.dead_letters) == (8, 2)
     assert rows(catalog) == [0, 1, 2, 4, 5, 6, 8, 9]
     assert letters(catalog) == [3, 7]
+
+
+def test_the_next_batch_is_read_while_one_is_committed(catalog: SqlCatalog) -> None:
+    second_is_asked_for, overlapped = threading.Event(), []
+
+    def batches() -> Iterator[Batch]:
+        yield kafka_batch(numbered(range(10), bad=[3]))
+        second_is_asked_for.set()
+        yield kafka_batch(numbered(range(10, 20)))
+
+    def on_step(step: str) -> None:
+        if step == "before the swap":
+            overlapped.append(second_is_asked_for.wait(timeout=30))
+
+    events = LedgeredWriter(catalog, SERVICE_EVENT, TOPIC, run_id="run", on_step=on_step)
+    assert [commit.rows for commit in events.append_all(batches())] == [9, 10]
+    assert overlapped == [True, True]
+    assert rows(catalog) == [n for n in range(20) if n != 3]
+
+
+def test_batches_read_before_the_reading_failed_are_landed(catalog: SqlCatalog) -> None:
+    def batches() -> Iterator[Batch]:
+        yield kafka_batch(numbered(range(10)))
+        raise LakehouseError("the brokers do not answer")
+
+    with pytest.raises(LakehouseError, match="do not answer"):
+        list(writer(catalog).append_all(batches()))
+    assert rows(catalog) == list(range(10))
 
 
 def test_replaying_a_batch_writes_nothing(catalog: SqlCatalog) -> None:
