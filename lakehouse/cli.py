@@ -6,8 +6,8 @@ import dataclasses
 import json
 import sys
 import uuid
+from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -110,7 +110,8 @@ def produce_pgr(
 @ingest_app.command("file")
 def ingest_files(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH…", help="CSV, Parquet or JSON Lines, also packed (.gz).")
+        list[str],
+        typer.Argument(metavar="PATH…", help="CSV, Parquet or JSON Lines, also packed (.gz); or s3://bucket/object."),
     ],
     service: Annotated[str | None, typer.Option(help="Service of records that name none, e.g. PGR.")] = None,
 ) -> None:
@@ -121,17 +122,22 @@ def ingest_files(
 
     Example: lakehouse ingest file events.csv.gz more.parquet --service PGR
     """
+    from lakehouse.adapters.files.local import local_file
     from lakehouse.adapters.iceberg.catalog import connect
     from lakehouse.domains.feeds import FILES
     from lakehouse.ledger import lookup
     from lakehouse.ledger.ingest import ingest_file
     from lakehouse.progress import landing
 
-    catalog = connect(settings_module.load())
+    settings = settings_module.load()
+    catalog = connect(settings)
     is_complete = True
-    for path in paths:
+    for given in paths:
         try:
-            with landing(console, path) as (on_bytes, on_records):
+            with ExitStack() as opened:
+                with console.status(_plain(f"opening {given}")):
+                    path = opened.enter_context(local_file(settings, given))
+                on_bytes, on_records = opened.enter_context(landing(console, path))
                 outcome = ingest_file(
                     catalog,
                     FILES,

@@ -29,3 +29,7 @@ class LedgerConflictError(LakehouseError):
 
 class FileRefusedError(LakehouseError):
     """A file cannot be taken in as a whole."""
+
+
+class FileGoneError(FileRefusedError):
+    """A file is not there, or not any more."""

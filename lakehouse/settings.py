@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -37,8 +37,24 @@ OTHER_VARIABLES = {"LAKEHOUSE_REAL_DATA"}
 """Variables with our prefix that are no settings: where the tests find real data."""
 
 LOOPBACK = "127.0.0.1"
+HERE = "local"
+"""Value of an address that says: the local stack's server."""
+S3 = "s3://"
+S3_USER = "lakehouse"
+"""Access key of the local S3 store."""
 GENERATED = "secrets.toml"
 """File in ``home`` with the passwords that ``lakehouse up`` generated, readable by the owner only."""
+
+
+def is_s3(place: str) -> bool:
+    """Whether a place is in a bucket, and not in a folder."""
+    return place.startswith(S3)
+
+
+def bucket_and_key(uri: str) -> tuple[str, str]:
+    """The two parts of `s3://bucket/key`."""
+    bucket, _, key = uri.removeprefix(S3).partition("/")
+    return bucket, key
 
 
 def _names(field: str, *aliases: str) -> AliasChoices:
@@ -64,7 +80,12 @@ class Settings(BaseSettings):
     staging: str = Field(
         "",
         validation_alias=_names("staging"),
-        description="Folder into which files are dropped to be taken in. Default: `staging` in `home`.",
+        description="Folder, or `s3://…`, into which files are dropped to be taken in. Default: `staging` in `home`.",
+    )
+    compute_logs: str = Field(
+        "",
+        validation_alias=_names("compute_logs"),
+        description="`s3://…` for the output of Dagster's runs. Default: a folder in `home`.",
     )
 
     kafka_bootstrap_servers: str = Field(
@@ -214,7 +235,19 @@ class Settings(BaseSettings):
         16379, validation_alias=_names("redis_port", "REDIS_PORT"), description="Port of Redis.", ge=1, le=65535
     )
 
-    s3_endpoint: str = Field("", validation_alias=_names("s3_endpoint"), description="S3 endpoint, for an own store.")
+    s3_endpoint: str = Field(
+        "",
+        validation_alias=_names("s3_endpoint"),
+        description="URL of an S3 store of your own; `local`: one of the local stack. Unset: Amazon's.",
+    )
+    s3_port: int = Field(
+        18333, validation_alias=_names("s3_port"), description="Port of the local S3 store.", ge=1, le=65535
+    )
+    s3_password: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_names("s3_password"),
+        description="Secret key of the local S3 store. Generated.",
+    )
     s3_region: str = Field(
         "us-east-1", validation_alias=_names("s3_region", "AWS_REGION"), description="Region of the bucket."
     )
@@ -236,14 +269,43 @@ class Settings(BaseSettings):
     @classmethod
     def _local(cls, value: str) -> str:
         """``local`` says what an unset address says: the server of the local stack (`lakehouse env` exports it)."""
-        return "" if value == "local" else value
+        return "" if value == HERE else value
 
     @field_validator("warehouse", mode="after")
     @classmethod
     def _warehouse_scheme(cls, value: str) -> str:
-        if value and not value.startswith(("file:///", "s3://")):
-            raise ValueError("must start with file:/// or s3://")
+        if value and not value.startswith(("file:///", S3)):
+            raise ValueError(f"must start with file:/// or {S3}")
         return value.rstrip("/")
+
+    @field_validator("staging", mode="after")
+    @classmethod
+    def _staging_scheme(cls, value: str) -> str:
+        if "://" in value and not is_s3(value):
+            raise ValueError(f"must be a folder, or start with {S3}")
+        return value.rstrip("/")
+
+    @field_validator("compute_logs", mode="after")
+    @classmethod
+    def _compute_logs_scheme(cls, value: str) -> str:
+        if value and not is_s3(value):
+            raise ValueError(f"must start with {S3}")
+        return value.rstrip("/")
+
+    @field_validator("warehouse", "staging", "compute_logs", mode="after")
+    @classmethod
+    def _bucket_and_prefix(cls, value: str, field: ValidationInfo) -> str:
+        bucket, prefix = bucket_and_key(value)
+        if is_s3(value) and not (bucket and (prefix or field.field_name == "warehouse")):
+            raise ValueError(f"must name a bucket and a prefix in it: {S3}bucket/prefix")
+        return value
+
+    @field_validator("s3_endpoint", mode="after")
+    @classmethod
+    def _endpoint_scheme(cls, value: str) -> str:
+        if value and value != HERE and not value.startswith(("http://", "https://")):
+            raise ValueError(f"must start with https:// or http://, or be `{HERE}`")
+        return value
 
     @classmethod
     def settings_customise_sources(
@@ -266,9 +328,17 @@ class Settings(BaseSettings):
         return self.warehouse or (self.home / "warehouse").as_uri()
 
     @property
-    def staging_folder(self) -> Path:
-        """Folder into which files are dropped."""
-        return Path(self.staging).expanduser().absolute() if self.staging else self.home / "staging"
+    def staging_place(self) -> str:
+        """Folder, or `s3://…`, into which files are dropped."""
+        if is_s3(self.staging):
+            return self.staging
+        return str(Path(self.staging).expanduser().absolute() if self.staging else self.home / "staging")
+
+    @property
+    def s3_buckets(self) -> list[str]:
+        """Buckets that the settings name."""
+        places = (self.warehouse, self.staging, self.compute_logs)
+        return sorted({bucket_and_key(place)[0] for place in places if is_s3(place)})
 
     @property
     def runs_kafka(self) -> bool:
@@ -284,6 +354,23 @@ class Settings(BaseSettings):
     def runs_postgres(self) -> bool:
         """Whether PostgreSQL is a server of the local stack."""
         return not self.db_host
+
+    @property
+    def runs_s3(self) -> bool:
+        """Whether the buckets are on a server of the local stack."""
+        return self.s3_endpoint == HERE and bool(self.s3_buckets)
+
+    @property
+    def s3_url(self) -> str:
+        """Where the store is; empty for Amazon's."""
+        return f"http://{LOOPBACK}:{self.s3_port}" if self.s3_endpoint == HERE else self.s3_endpoint
+
+    @property
+    def s3_keys(self) -> tuple[str, str]:
+        """Access key and secret key; empty where the machine itself has the right. The local store has its own."""
+        if self.s3_endpoint == HERE:
+            return S3_USER, self.s3_password.get_secret_value()
+        return self.aws_access_key_id.get_secret_value(), self.aws_secret_access_key.get_secret_value()
 
     @property
     def kafka_brokers(self) -> str:
@@ -340,9 +427,13 @@ def shown(settings: Settings, field: str) -> str:
     value = getattr(settings, field)
     if isinstance(value, SecretStr):
         return "********" if value.get_secret_value() else ""
-    return str(
-        {"warehouse": settings.warehouse_uri, "kafka_bootstrap_servers": settings.kafka_brokers}.get(field, value)
-    )
+    effective = {
+        "warehouse": settings.warehouse_uri,
+        "staging": settings.staging_place,
+        "kafka_bootstrap_servers": settings.kafka_brokers,
+        "s3_endpoint": settings.s3_url,
+    }
+    return str(effective.get(field, value))
 
 
 def _explain(problem: Any, origins: dict[str, str]) -> str:

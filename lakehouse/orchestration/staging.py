@@ -1,20 +1,31 @@
-"""The staging folder as a way in: a sensor that sees files, and the run that takes them."""
+"""The staging folder, or prefix of a bucket, as a way in: a sensor that sees files, and the run that takes them."""
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster import JobDefinition
 
 from lakehouse import settings as settings_module
-from lakehouse.adapters.files.staging import Staging
+from lakehouse.adapters.files.staging import Staging, StagingFolder
 from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.contracts.contract import Contract
-from lakehouse.errors import FileRefusedError
+from lakehouse.errors import FileGoneError, FileRefusedError
 from lakehouse.naming import DEAD_LETTERS, DELIVERIES, Domain
 from lakehouse.orchestration.describe import staging_key
 from lakehouse.orchestration.landing import DRAIN, KIND_TAG, RETRY, must_wait
+from lakehouse.settings import Settings, is_s3
+
+
+def open_staging(settings: Settings) -> Staging:
+    """The place that the settings name."""
+    if not is_s3(settings.staging_place):
+        return StagingFolder(Path(settings.staging_place))
+    from lakehouse.adapters.s3.staging import StagingPrefix
+
+    return StagingPrefix(settings, settings.staging_place)
 
 
 class FilesConfig(dg.Config):
@@ -28,7 +39,7 @@ def build_files_job(domain: Domain, contract: Contract) -> JobDefinition:
 
     @dg.op(name=f"{domain}_take_files", retry_policy=RETRY, out=dg.Out(dg.Nothing))
     def take_files(context: dg.OpExecutionContext, config: FilesConfig, iceberg: IcebergResource) -> None:
-        for event in _take(context, Staging(settings_module.load().staging_folder), config, iceberg, contract):
+        for event in _take(context, open_staging(settings_module.load()), config, iceberg, contract):
             context.log_event(event)
 
     @dg.job(name=f"{domain}_files", tags={KIND_TAG: DRAIN}, executor_def=dg.in_process_executor)
@@ -46,18 +57,18 @@ def _take(
 
     catalog = iceberg.catalog()
     for name in config.names:
-        path = staging.folder / name
-        if not path.exists() and not path.is_symlink():
+        try:
+            with staging.fetched(name) as path:
+                outcome = ingest_file(catalog, contract, path, run_id=context.run.run_id)
+        except FileGoneError:
             context.log.info("%s is gone: another run has taken it", name)
             continue
-        try:
-            outcome = ingest_file(catalog, contract, path, run_id=context.run.run_id)
         except FileRefusedError as error:
             context.log.warning("refused: %s", error)
             staging.refuse(name, str(error))
             continue
         moved = staging.accept(name)
-        metadata: dict[str, Any] = {"file": str(moved), "rows": outcome.rows, "dead_letters": outcome.dead_letters}
+        metadata: dict[str, Any] = {"file": moved, "rows": outcome.rows, "dead_letters": outcome.dead_letters}
         context.log.info("%s: %s", name, "was taken before" if outcome.is_repeat else metadata)
         yield dg.AssetMaterialization(staging_key(contract), metadata=metadata)
         if not outcome.is_repeat:
@@ -78,9 +89,8 @@ def build_files_sensor(domain: Domain, job: JobDefinition) -> dg.SensorDefinitio
         description="Requests a run when files lie in the staging folder to which nobody writes any more.",
     )
     def files_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        staging = Staging(settings_module.load().staging_folder)
-        before = {name: (size, changed) for name, (size, changed) in json.loads(context.cursor or "{}").items()}
-        waiting = staging.waiting()
+        before = json.loads(context.cursor or "{}")
+        waiting = open_staging(settings_module.load()).waiting()
         # What is as it was at the last tick is not being written any more.
         names = [name for name, state in waiting.items() if before.get(name) == state]
         cursor = json.dumps(waiting)

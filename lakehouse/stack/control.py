@@ -15,7 +15,7 @@ from rich.console import Console
 
 from lakehouse.errors import StackError
 from lakehouse.naming import Domain
-from lakehouse.settings import Settings
+from lakehouse.settings import HERE, Settings
 from lakehouse.stack import artifacts, processes, registry
 from lakehouse.stack.board import Board
 from lakehouse.stack.files import (
@@ -119,9 +119,12 @@ def _remember(settings: Settings, names: Iterable[str]) -> None:
 def _choose(settings: Settings, names: Sequence[str] | None, domains: Collection[Domain] | None) -> list[Server]:
     asked = [registry.by_name(name) for name in names] if names else registry.for_domains(domains or tuple(Domain))
     for server in asked:
+        if names and not server.is_used(settings):
+            raise StackError(f"the settings have no use for {server.title}: `lakehouse settings` lists them")
         if names and not server.is_local(settings):
             raise StackError(
-                f"{server.title} is set to run elsewhere ({server.address(settings)}): unset its address to run it here"
+                f"{server.title} is set to run elsewhere ({server.address(settings)}): set its address to `{HERE}` to "
+                "run it here"
             )
     earlier = [server for server in registry.SERVERS if server.name in wanted(settings)]
     return registry.local(registry.with_needs([*asked, *earlier]), settings)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import yaml
 
 from lakehouse.errors import StackError
 from lakehouse.naming import Domain
-from lakehouse.settings import LOOPBACK, PROJECT, Settings
+from lakehouse.settings import LOOPBACK, PROJECT, Settings, bucket_and_key
 from lakehouse.stack.environment import SYSTEM_PATH, exports, program_environment
 from lakehouse.stack.files import make_folder, server_folder, socket_folder, write_file
 from lakehouse.stack.server import NotReady, Port, Program, Server
@@ -20,6 +21,8 @@ from lakehouse.stack.server import NotReady, Port, Program, Server
 MODULE, ATTRIBUTE = "lakehouse.definitions", "defs"
 LOCATION = "lakehouse"
 """Identity of sensors and schedules: the same as in the `workspace.yaml` of the project."""
+UPLOAD_SECONDS = 30
+"""How often the output of a run that goes on is brought into the bucket."""
 UNREACHABLE = "DagsterUserCodeUnreachableError"
 STATE = """
 {
@@ -42,7 +45,7 @@ class Dagster(Server):
 
     name = "dagster"
     title = "Dagster"
-    needs = ("postgres",)
+    needs = ("postgres", "s3")
     domains = frozenset(Domain)
     memory_mb = 1150
 
@@ -58,12 +61,15 @@ class Dagster(Server):
         """It comes with the environment."""
 
     def configure(self, settings: Settings) -> None:
-        """DAGSTER_HOME with a link to the project's instance file, and a workspace that points to the code server."""
+        """DAGSTER_HOME with the project's instance file, and a workspace that points to the code server."""
         folder = make_folder(server_folder(settings, self.name))
         make_folder(folder / "storage")
         instance = folder / "dagster.yaml"
-        if not (instance.is_symlink() and instance.readlink() == PROJECT / "dagster.yaml"):
-            instance.unlink(missing_ok=True)
+        instance.unlink(missing_ok=True)
+        if settings.compute_logs:
+            ours = yaml.safe_load((PROJECT / "dagster.yaml").read_text())
+            write_file(instance, json.dumps(ours | {"compute_logs": _compute_logs(settings)}, indent=2) + "\n")
+        else:
             instance.symlink_to(PROJECT / "dagster.yaml")
         location = {"grpc_server": {"socket": str(_socket(settings)), "location_name": LOCATION}}
         # JSON is YAML.
@@ -82,7 +88,7 @@ class Dagster(Server):
                 argv=(sys.executable, "-m", *argv),
                 cwd=PROJECT,
                 env=environment,
-                files=(PROJECT / "dagster.yaml", workspace),
+                files=(folder / "dagster.yaml", workspace),
                 ports=ports,
                 # Runs are children of the code server; asked to stop, they are recorded as interrupted.
                 stops_with_children=True,
@@ -121,6 +127,18 @@ class Dagster(Server):
         answer = requests.post(f"{self.address(settings)}/graphql", json={"query": query}, timeout=10)
         answer.raise_for_status()
         return answer.json()["data"]
+
+
+def _compute_logs(settings: Settings) -> dict[str, Any]:
+    """The output of runs in a bucket; the keys are in the environment."""
+    bucket, prefix = bucket_and_key(settings.compute_logs)
+    where = {"bucket": bucket, "prefix": prefix, "local_dir": {"env": "DAGSTER_STORAGE_FOLDER"}}
+    own_store = {"endpoint_url": settings.s3_url} if settings.s3_url else {}
+    return {
+        "module": "dagster_aws.s3.compute_log_manager",
+        "class": "S3ComputeLogManager",
+        "config": where | own_store | {"region": settings.s3_region, "upload_interval": UPLOAD_SECONDS},
+    }
 
 
 def _require_code(entries: list[dict[str, Any]]) -> None:

@@ -104,7 +104,7 @@ def _memory(settings: Settings) -> Iterator[Finding]:
 
 def _servers(settings: Settings) -> Iterator[Finding]:
     states = {found.name: found for found in status(settings)}
-    for server in registry.SERVERS:
+    for server in registry.used(settings):
         found = states[server.name]
         if not server.is_local(settings):
             advice = f"does not answer ({found.problem}): check its address in the settings"

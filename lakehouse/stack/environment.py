@@ -9,15 +9,12 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from lakehouse.settings import ENV_PREFIX, PROJECT, Settings
+from lakehouse.settings import ENV_PREFIX, HERE, PROJECT, Settings
 from lakehouse.stack.files import server_folder
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 PASSED_ON = ("HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "XDG_CACHE_HOME", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")
-HERE = "local"
-"""Value of an address setting that says: the local stack's server."""
-
 
 MEMORY = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
@@ -45,6 +42,7 @@ def exports(settings: Settings) -> dict[str, str]:
     return (
         _settings_that_differ(settings)
         | dagster_variables(settings)
+        | _s3_variables(settings)
         | MEMORY
         | {
             "DBT_PROFILES_DIR": str(PROJECT / "dbt_project"),
@@ -79,6 +77,20 @@ def dagster_variables(settings: Settings) -> dict[str, str]:
     }
 
 
+def _s3_variables(settings: Settings) -> dict[str, str]:
+    """What Amazon's own tools read, and Dagster where it writes to a bucket."""
+    if not settings.s3_buckets:
+        return {}
+    key, secret = settings.s3_keys
+    variables = {
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_DEFAULT_REGION": settings.s3_region,
+        "AWS_ENDPOINT_URL_S3": settings.s3_url,
+    }
+    return {name: value for name, value in variables.items() if value}
+
+
 def shell_lines(variables: dict[str, str]) -> str:
     """Lines a POSIX shell can evaluate, whatever the values hold."""
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items()))
@@ -99,6 +111,9 @@ def _settings_that_differ(settings: Settings) -> dict[str, str]:
         values[f"{ENV_PREFIX}KAFKA_BOOTSTRAP_SERVERS"] = HERE
     if settings.runs_trino:
         values[f"{ENV_PREFIX}TRINO_HOST"] = HERE
+    if settings.runs_s3:
+        for name, value in zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), settings.s3_keys, strict=True):
+            values[ENV_PREFIX + name] = value
     return values
 
 

@@ -11,10 +11,11 @@ from lakehouse.settings import Settings
 from lakehouse.stack.dagster import Dagster
 from lakehouse.stack.kafka import Kafka
 from lakehouse.stack.postgres import Postgres
+from lakehouse.stack.s3 import S3Proxy
 from lakehouse.stack.server import Server
 from lakehouse.stack.trino import Trino
 
-SERVERS: tuple[Server, ...] = (Postgres(), Kafka(), Trino(), Dagster())
+SERVERS: tuple[Server, ...] = (Postgres(), S3Proxy(), Kafka(), Trino(), Dagster())
 
 
 def by_name(name: str) -> Server:
@@ -59,6 +60,11 @@ def in_order(servers: Iterable[Server]) -> list[Server]:
     chosen = {server.name: server for server in servers}
     graph = {name: [need for need in server.needs if need in chosen] for name, server in chosen.items()}
     return [chosen[name] for name in TopologicalSorter(graph).static_order()]
+
+
+def used(settings: Settings) -> list[Server]:
+    """Those that the settings have a use for, here or elsewhere."""
+    return [server for server in SERVERS if server.is_used(settings)]
 
 
 def local(servers: Iterable[Server], settings: Settings) -> list[Server]:

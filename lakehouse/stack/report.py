@@ -45,17 +45,16 @@ class ServerStatus:
 
 
 def status(settings: Settings) -> list[ServerStatus]:
-    """Every server of the stack, those that run elsewhere included."""
+    """Every server that the settings have a use for, those that run elsewhere included."""
     asked = wanted(settings)
     states: dict[str, dict[str, Any]] = {}
     strays: dict[str, psutil.Process] = {}
     if run_folder(settings).exists():
         supervisor = Supervisor(settings)
         states, strays = supervisor.programs(), supervisor.strays()
-    with ThreadPoolExecutor(len(registry.SERVERS)) as pool:
-        return list(
-            pool.map(lambda server: _status(settings, server, server.name in asked, states, strays), registry.SERVERS)
-        )
+    servers = registry.used(settings)
+    with ThreadPoolExecutor(len(servers)) as pool:
+        return list(pool.map(lambda server: _status(settings, server, server.name in asked, states, strays), servers))
 
 
 def _status(

@@ -64,6 +64,10 @@ class Server(ABC):
     start_seconds: ClassVar[int] = 300
     """How long a start may take on a slow, busy machine."""
 
+    def is_used(self, settings: Settings) -> bool:
+        """Whether the settings have any use for it."""
+        return True
+
     @abstractmethod
     def is_local(self, settings: Settings) -> bool:
         """Whether it runs on this machine; otherwise the settings name one that runs elsewhere."""

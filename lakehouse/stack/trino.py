@@ -7,7 +7,7 @@ import hashlib
 import requests
 
 from lakehouse.naming import CATALOG, TRINO_CATALOG, Domain
-from lakehouse.settings import LOOPBACK, Settings
+from lakehouse.settings import LOOPBACK, Settings, is_s3
 from lakehouse.stack.artifacts import Artifacts, fingerprint, pinned, repository
 from lakehouse.stack.assemble import assemble, unpack
 from lakehouse.stack.environment import program_environment
@@ -26,7 +26,7 @@ class Trino(Server):
 
     name = "trino"
     title = "Trino"
-    needs = ("postgres",)
+    needs = ("postgres", "s3")
     domains = frozenset({Domain.PLATFORM, Domain.PGR})
     memory_mb = 1500
 
@@ -132,16 +132,17 @@ def _catalog(settings: Settings) -> dict[str, str]:
         "iceberg.jdbc-catalog.schema-version": "V1",
         "iceberg.jdbc-catalog.default-warehouse-dir": settings.warehouse_uri,
     }
-    if settings.warehouse_uri.startswith("file:"):
-        return catalog | {"fs.hadoop.enabled": "true"}
-    return catalog | _s3(settings)
+    # Tables that were made before the warehouse moved into a bucket stay where they are, and are read there.
+    catalog["fs.hadoop.enabled"] = "true"
+    return catalog | _s3(settings) if is_s3(settings.warehouse_uri) else catalog
 
 
 def _s3(settings: Settings) -> dict[str, str]:
     store = {"fs.native-s3.enabled": "true", "s3.region": settings.s3_region}
-    if settings.s3_endpoint:
+    if settings.s3_url:
         # Stores other than Amazon's rarely have a host name a bucket.
-        store |= {"s3.endpoint": settings.s3_endpoint, "s3.path-style-access": "true"}
-    if key := settings.aws_access_key_id.get_secret_value():
-        store |= {"s3.aws-access-key": key, "s3.aws-secret-key": settings.aws_secret_access_key.get_secret_value()}
+        store |= {"s3.endpoint": settings.s3_url, "s3.path-style-access": "true"}
+    key, secret = settings.s3_keys
+    if key:
+        store |= {"s3.aws-access-key": key, "s3.aws-secret-key": secret}
     return store

@@ -67,7 +67,7 @@ def test_a_dropped_file_is_taken_by_the_job_of_its_sensor(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAKEHOUSE_STAGING", str(tmp_path / "staging"))
-    folder = load().staging_folder
+    folder = Path(load().staging_place)
     folder.mkdir()
     name = f"{uuid.uuid4().hex}.csv"
     (folder / name).write_text(HEADER + ROW.format(1) + "rubbish\n")

@@ -26,6 +26,7 @@ from lakehouse.contracts.iceberg import (
 )
 from lakehouse.errors import IncompatibleSchemaError, LakehouseError
 from lakehouse.naming import CATALOG, Layer, TableName
+from lakehouse.settings import bucket_and_key, is_s3
 
 if TYPE_CHECKING:
     from lakehouse.settings import Settings
@@ -57,11 +58,15 @@ def open_catalog(settings: Settings) -> SqlCatalog:
 
 
 def connect(settings: Settings) -> SqlCatalog:
-    """`open_catalog` for people: a catalog that does not answer is a message, not a stack trace.
+    """`open_catalog` for people: a catalog or a bucket that does not answer is a message, not a stack trace.
 
     Raises:
-        LakehouseError: PostgreSQL does not answer or refuses.
+        LakehouseError: PostgreSQL or the warehouse's bucket does not answer, or refuses.
     """
+    if is_s3(settings.warehouse_uri):
+        from lakehouse.adapters.s3.client import require_bucket
+
+        require_bucket(settings, bucket_and_key(settings.warehouse_uri)[0])
     try:
         return open_catalog(settings)
     except SQLAlchemyError as error:
@@ -127,12 +132,13 @@ def _missing(contract: Contract, table: Table) -> list[Column]:
 
 
 def _s3_properties(settings: Settings) -> dict[str, str]:
-    if not settings.warehouse_uri.startswith("s3://"):
+    if not is_s3(settings.warehouse_uri):
         return {}
+    key, secret = settings.s3_keys
     given = {
-        "s3.endpoint": settings.s3_endpoint,
+        "s3.endpoint": settings.s3_url,
         "s3.region": settings.s3_region,
-        "s3.access-key-id": settings.aws_access_key_id.get_secret_value(),
-        "s3.secret-access-key": settings.aws_secret_access_key.get_secret_value(),
+        "s3.access-key-id": key,
+        "s3.secret-access-key": secret,
     }
     return {name: value for name, value in given.items() if value}

@@ -9,10 +9,11 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 
 from lakehouse import settings as settings_module
-from lakehouse.adapters.files.staging import Staging
+from lakehouse.adapters.files.staging import StagingFolder
 from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.domains.pgr.automation import pgr_files, pgr_files_sensor
 from lakehouse.domains.pgr.contract import SERVICE_EVENT
+from lakehouse.orchestration.staging import open_staging
 
 GOOD = """event_time,tenant_id,service,entity_id,event_type
 2024-12-17 10:00:00,t,PGR,C-1,CaseSubmitted
@@ -32,10 +33,11 @@ Tick = Callable[[], dg.SensorResult | dg.SkipReason]
 
 
 @pytest.fixture
-def staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: SqlCatalog) -> Staging:
+def staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: SqlCatalog) -> StagingFolder:
     monkeypatch.setenv("LAKEHOUSE_STAGING", str(tmp_path / "staging"))
     CATALOGS.append(catalog)
-    made = Staging(settings_module.load().staging_folder)
+    made = open_staging(settings_module.load())
+    assert isinstance(made, StagingFolder)
     assert made.waiting() == {}
     return made
 
@@ -62,7 +64,7 @@ def run(request: dg.SensorResult | dg.SkipReason) -> None:
     assert done.success
 
 
-def test_a_file_that_is_still_written_waits(staging: Staging, tick: Tick) -> None:
+def test_a_file_that_is_still_written_waits(staging: StagingFolder, tick: Tick) -> None:
     file = staging.folder / "events.csv"
     file.write_text(GOOD[:50])
     assert isinstance(tick(), dg.SkipReason)
@@ -71,7 +73,7 @@ def test_a_file_that_is_still_written_waits(staging: Staging, tick: Tick) -> Non
     assert isinstance(tick(), dg.SensorResult)
 
 
-def test_a_good_file_is_landed_and_put_away(staging: Staging, tick: Tick, catalog: SqlCatalog) -> None:
+def test_a_good_file_is_landed_and_put_away(staging: StagingFolder, tick: Tick, catalog: SqlCatalog) -> None:
     (staging.folder / "events.csv").write_text(GOOD)
     tick()
     run(tick())
@@ -80,7 +82,9 @@ def test_a_good_file_is_landed_and_put_away(staging: Staging, tick: Tick, catalo
     assert isinstance(tick(), dg.SkipReason)
 
 
-def test_a_file_that_cannot_be_taken_is_put_away_with_a_report(staging: Staging, tick: Tick, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_taken_is_put_away_with_a_report(
+    staging: StagingFolder, tick: Tick, tmp_path: Path
+) -> None:
     (staging.folder / "other.csv").write_text("a,b\n1,2\n")
     (tmp_path / "secret.csv").write_text(GOOD)
     (staging.folder / "link.csv").symlink_to(tmp_path / "secret.csv")
@@ -93,7 +97,7 @@ def test_a_file_that_cannot_be_taken_is_put_away_with_a_report(staging: Staging,
 
 
 def test_the_same_content_again_is_put_away_and_lands_nothing(
-    staging: Staging, tick: Tick, catalog: SqlCatalog
+    staging: StagingFolder, tick: Tick, catalog: SqlCatalog
 ) -> None:
     for name in ("events.csv", "events-copy.csv"):
         (staging.folder / name).write_text(GOOD)
@@ -103,7 +107,7 @@ def test_the_same_content_again_is_put_away_and_lands_nothing(
     assert len(catalog.load_table(SERVICE_EVENT.table.identifier).scan().to_arrow()) == 1
 
 
-def test_unfinished_and_hidden_files_and_folders_are_left_alone(staging: Staging) -> None:
+def test_unfinished_and_hidden_files_and_folders_are_left_alone(staging: StagingFolder) -> None:
     for name in ("events.csv.part", ".events.csv.swp"):
         (staging.folder / name).write_text(GOOD)
     (staging.folder / "mine").mkdir()

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,13 +18,15 @@ from lakehouse.stack.dagster import ATTRIBUTE, LOCATION, MODULE, Dagster
 from lakehouse.stack.environment import exports, shell_lines
 from lakehouse.stack.files import java_properties, socket_folder
 from lakehouse.stack.kafka import Kafka
-from lakehouse.stack.passwords import FIELDS, ensure_passwords
+from lakehouse.stack.passwords import FIELDS, S3_FIELD, ensure_passwords
 from lakehouse.stack.postgres import Postgres, databases
+from lakehouse.stack.s3 import S3Proxy
 from lakehouse.stack.server import Program
 from lakehouse.stack.supervision import Supervisor
 from lakehouse.stack.trino import Trino
 
-SERVERS = (Postgres(), Kafka(), Trino(), Dagster())
+SERVERS = (Postgres(), S3Proxy(), Kafka(), Trino(), Dagster())
+SECRETS = (*FIELDS, S3_FIELD)
 
 
 @pytest.fixture
@@ -31,7 +34,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for field in Settings.model_fields.values():
         for name in getattr(field.validation_alias, "choices", ()):
             monkeypatch.delenv(str(name), raising=False)
-    return load(home=tmp_path / "a home", kafka_port=39092, trino_port=38080)
+    bucket = {"warehouse": "s3://lake/wh", "compute_logs": "s3://lake/logs", "s3_endpoint": "local"}
+    return load(home=tmp_path / "a home", kafka_port=39092, trino_port=38080, s3_port=38333, **bucket)
 
 
 def read_properties(path: Path) -> dict[str, str]:
@@ -42,9 +46,9 @@ def test_passwords_are_generated_once_and_only_the_owner_can_read_them(settings:
     first, second = ensure_passwords(settings), ensure_passwords(settings)
     file = settings.home / "secrets.toml"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    values = [getattr(first, name).get_secret_value() for name in FIELDS]
-    assert values == [getattr(second, name).get_secret_value() for name in FIELDS]
-    assert len(set(values)) == len(FIELDS)
+    values = [getattr(first, name).get_secret_value() for name in SECRETS]
+    assert values == [getattr(second, name).get_secret_value() for name in SECRETS]
+    assert len(set(values)) == len(SECRETS)
     assert all(len(value) >= 32 for value in values)
 
 
@@ -64,7 +68,7 @@ def test_no_password_is_on_a_command_line_or_in_the_supervisors_configuration(se
     public = (settings.home / "run" / "supervisord.conf").read_text() + "".join(
         str(program.argv) for program in programs
     )
-    assert not [name for name in FIELDS if getattr(settings, name).get_secret_value() in public]
+    assert not [name for name in SECRETS if getattr(settings, name).get_secret_value() in public]
 
 
 def test_everything_written_is_for_the_owner_only(settings: Settings) -> None:
@@ -80,10 +84,13 @@ def test_everything_written_is_for_the_owner_only(settings: Settings) -> None:
 def test_every_server_listens_on_loopback_only(settings: Settings) -> None:
     Kafka().configure(settings)
     Trino().configure(settings)
+    S3Proxy().configure(settings)
     kafka = read_properties(settings.home / "kafka" / "server.properties")
     assert kafka["listeners"] == "PLAINTEXT://127.0.0.1:39092,CONTROLLER://127.0.0.1:39093"
     trino = read_properties(settings.home / "trino" / "config.properties")
     assert (trino["node.bind-ip"], trino["http-server.http.port"]) == ("127.0.0.1", "38080")
+    store = read_properties(settings.home / "s3" / "s3proxy.properties")
+    assert store["s3proxy.endpoint"] == "http://127.0.0.1:38333"
     assert "listen_addresses=127.0.0.1" in Postgres().programs(settings)[0].argv
     assert "unix_socket_directories=" in Postgres().programs(settings)[0].argv
 
@@ -107,11 +114,35 @@ def test_the_warehouse_decides_the_file_system(settings: Settings) -> None:
         Trino().configure(load(home=settings.home, **values))
         return read_properties(settings.home / "trino" / "catalog" / "iceberg.properties")
 
-    assert catalog()["fs.hadoop.enabled"] == "true"
+    assert "fs.native-s3.enabled" not in catalog()
     own = catalog(warehouse="s3://lake/wh", s3_endpoint="https://store.example", aws_access_key_id="k")
     assert (own["fs.native-s3.enabled"], own["s3.path-style-access"], own["s3.aws-access-key"]) == ("true", "true", "k")
-    assert "fs.hadoop.enabled" not in own
     assert "s3.endpoint" not in catalog(warehouse="s3://lake/wh")
+
+
+def test_amazons_keys_of_the_shell_are_not_those_of_the_local_store(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ensure_passwords(settings)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "of Amazon")
+    again = load(home=settings.home, warehouse="s3://lake/wh", s3_endpoint="local")
+    assert again.s3_keys == settings.s3_keys
+    assert "of Amazon" not in exports(again).values()
+    assert load(home=settings.home, warehouse="s3://lake/wh").s3_keys == ("of Amazon", "of Amazon")
+
+
+def test_a_store_is_started_only_where_a_bucket_is_to_be_local(settings: Settings) -> None:
+    def states(**values: str) -> tuple[bool, bool]:
+        given = load(home=settings.home, **values)
+        return S3Proxy().is_used(given), S3Proxy().is_local(given)
+
+    assert states() == (False, False)
+    assert states(s3_endpoint="local") == (False, False)
+    assert states(warehouse="s3://lake/wh") == (True, False)
+    assert states(warehouse="s3://lake/wh", s3_endpoint="https://store.example") == (True, False)
+    assert states(warehouse="s3://lake/wh", s3_endpoint="local") == (True, True)
+    assert states(staging="s3://lake/in", s3_endpoint="local") == (True, True)
 
 
 def test_java_reads_back_what_was_written() -> None:
@@ -144,7 +175,7 @@ def test_what_env_exports_does_not_make_local_servers_look_remote(
     for name, value in exports(settings).items():
         monkeypatch.setenv(name, value)
     again = load()
-    assert (again.runs_kafka, again.runs_trino, again.runs_postgres) == (True, True, True)
+    assert (again.runs_kafka, again.runs_trino, again.runs_postgres, again.runs_s3) == (True, True, True, True)
     assert (again.home, again.kafka_brokers, again.trino_port) == (settings.home, "127.0.0.1:39092", 38080)
 
 
@@ -178,6 +209,20 @@ def test_every_variable_that_dagster_yaml_reads_is_exported(settings: Settings) 
             return {str(node["env"])} if set(node) == {"env"} else set().union(*map(variables, node.values()), set())
         return set().union(*map(variables, node), set()) if isinstance(node, list) else set()
 
-    read = variables(yaml.safe_load((PROJECT / "dagster.yaml").read_text()))
-    assert read
-    assert read <= environment.dagster_variables(settings).keys()
+    for logs in ("", "s3://lake/logs"):
+        Dagster().configure(settings.model_copy(update={"compute_logs": logs}))
+        read = variables(yaml.safe_load((settings.home / "dagster" / "dagster.yaml").read_text()))
+        assert read
+        assert read <= environment.dagster_variables(settings).keys()
+
+
+def test_the_output_of_runs_goes_where_the_settings_say(settings: Settings) -> None:
+    def written(logs: str) -> dict[str, Any]:
+        Dagster().configure(settings.model_copy(update={"compute_logs": logs}))
+        return dict(yaml.safe_load((settings.home / "dagster" / "dagster.yaml").read_text()))
+
+    to_bucket, to_folder = written("s3://lake/logs"), written("")
+    assert to_bucket["compute_logs"]["class"] == "S3ComputeLogManager"
+    assert to_bucket["compute_logs"]["config"]["endpoint_url"] == "http://127.0.0.1:38333"
+    assert to_folder == yaml.safe_load((PROJECT / "dagster.yaml").read_text())
+    assert to_bucket | {"compute_logs": None} == to_folder | {"compute_logs": None}
