@@ -15,11 +15,13 @@ from lakehouse.stack.files import MEGABYTE, cache_folder, java_properties, make_
 from lakehouse.stack.jvm import classpath, java_command
 from lakehouse.stack.server import NotReady, Port, Program, Server
 
-HEAP_MB = 128
+HEAP_MB = 384
 SILENT = "ch.qos.logback.core.status.NopStatusListener"
 """Of the logging's own beginnings."""
 LARGEST_SIGNED_MB = 34
-"""Signed as a whole, a part of an upload is held on the heap. Trino's have 32 MB."""
+THREADS = 16
+"""Parts of uploads that are signed as a whole are held on the heap: PyArrow's have 10 MB, Trino's at most 32 MB. So
+there are never more of them than the heap has room for; whoever comes later waits."""
 
 
 class S3Proxy(Server):
@@ -28,7 +30,7 @@ class S3Proxy(Server):
     name = "s3"
     title = "S3"
     domains = frozenset(Domain)
-    memory_mb = 250
+    memory_mb = 550
 
     def is_used(self, settings: Settings) -> bool:
         """Where a bucket is named."""
@@ -63,6 +65,7 @@ class S3Proxy(Server):
             # Trino sends some that it does not know.
             "s3proxy.ignore-unknown-headers": "true",
             "s3proxy.v4-max-non-chunked-request-size": str(LARGEST_SIGNED_MB * MEGABYTE),
+            "s3proxy.jetty.max-threads": str(THREADS),
             "jclouds.provider": "filesystem-nio2",
             "jclouds.filesystem.basedir": str(make_folder(_data(settings))),
         }

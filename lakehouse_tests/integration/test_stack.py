@@ -15,7 +15,7 @@ import psutil
 import psycopg2
 import pytest
 
-from lakehouse.stack.registry import SERVERS
+from lakehouse.stack.registry import used
 from lakehouse_tests.conftest import free_ports
 from lakehouse_tests.home import Home, open_home
 
@@ -45,7 +45,7 @@ def eventually(is_so: Callable[[], bool], seconds: float = 180) -> None:
 def test_every_server_answers_and_listens_on_loopback_only(home: Home) -> None:
     found = home.status()
     assert {name: (server["state"], server["is_healthy"]) for name, server in found.items()} == {
-        server.name: ("running", True) for server in SERVERS
+        server.name: ("running", True) for server in used(home.settings)
     }
     listening = {
         connection.laddr.ip
@@ -89,7 +89,7 @@ def test_no_log_and_no_command_line_shows_a_password(home: Home) -> None:
 
 def test_a_second_up_changes_nothing(home: Home) -> None:
     before = home.pids()
-    assert home.up().count("was running") == len(SERVERS)
+    assert home.up().count("was running") == len(used(home.settings))
     assert home.pids() == before
 
 

@@ -17,7 +17,7 @@ from lakehouse.settings import S3, bucket_and_key
 if TYPE_CHECKING:
     from lakehouse.settings import Settings
 
-REPLACED = "PreconditionFailed"
+REPLACED = ("PreconditionFailed", "412")
 
 
 class StagingPrefix(Staging):
@@ -73,7 +73,7 @@ class StagingPrefix(Staging):
                 self._client.copy({"Bucket": self._bucket, "Key": source}, self._bucket, target, ExtraArgs=only_this)
                 self._client.delete_object(Bucket=self._bucket, Key=source, **({"IfMatch": version} if version else {}))
             except ClientError as error:
-                if error.response["Error"]["Code"] != REPLACED:
+                if error.response["Error"]["Code"] not in REPLACED:
                     raise
         return f"{S3}{self._bucket}/{target}"
 
