@@ -271,34 +271,21 @@ class Settings(BaseSettings):
         """``local`` says what an unset address says: the server of the local stack (`lakehouse env` exports it)."""
         return "" if value == HERE else value
 
-    @field_validator("warehouse", mode="after")
-    @classmethod
-    def _warehouse_scheme(cls, value: str) -> str:
-        if value and not value.startswith(("file:///", S3)):
-            raise ValueError(f"must start with file:/// or {S3}")
-        return value.rstrip("/")
-
-    @field_validator("staging", mode="after")
-    @classmethod
-    def _staging_scheme(cls, value: str) -> str:
-        if "://" in value and not is_s3(value):
-            raise ValueError(f"must be a folder, or start with {S3}")
-        return value.rstrip("/")
-
-    @field_validator("compute_logs", mode="after")
-    @classmethod
-    def _compute_logs_scheme(cls, value: str) -> str:
-        if value and not is_s3(value):
-            raise ValueError(f"must start with {S3}")
-        return value.rstrip("/")
-
     @field_validator("warehouse", "staging", "compute_logs", mode="after")
     @classmethod
-    def _bucket_and_prefix(cls, value: str, field: ValidationInfo) -> str:
-        bucket, prefix = bucket_and_key(value)
-        if is_s3(value) and not (bucket and (prefix or field.field_name == "warehouse")):
-            raise ValueError(f"must name a bucket and a prefix in it: {S3}bucket/prefix")
-        return value
+    def _place(cls, value: str, field: ValidationInfo) -> str:
+        if is_s3(value):
+            bucket, prefix = bucket_and_key(value)
+            if not bucket or not (prefix.rstrip("/") or field.field_name == "warehouse"):
+                raise ValueError(f"must name a bucket and a prefix in it: {S3}bucket/prefix")
+            return value.rstrip("/")
+        if field.field_name == "staging" and "://" in value:
+            raise ValueError(f"must be a folder, or start with {S3}")
+        if field.field_name == "warehouse" and value and not value.startswith("file:///"):
+            raise ValueError(f"must start with file:/// or {S3}")
+        if field.field_name == "compute_logs" and value:
+            raise ValueError(f"must start with {S3}")
+        return value.rstrip("/") if field.field_name == "warehouse" else value
 
     @field_validator("s3_endpoint", mode="after")
     @classmethod

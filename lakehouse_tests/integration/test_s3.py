@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from trino.dbapi import connect as connect_to_trino
@@ -220,6 +221,14 @@ def test_maintenance_works_in_the_bucket(home: Home, settings: Settings, catalog
     found = {key for key in held if key.endswith(".metadata.json")}
     assert found == {bucket_and_key(uri)[1].removeprefix(prefix) for uri in kept}
     audit(home)
+
+
+def test_a_table_that_was_made_in_a_folder_is_still_read_there(home: Home, catalog: SqlCatalog, tmp_path: Path) -> None:
+    rows = pa.table({"a": [1, 2, 3]})
+    table = catalog.create_table("bronze.made_before", rows.schema, location=(tmp_path / "made before").as_uri())
+    table.append(rows)
+    assert sql(home, "select sum(a) from iceberg.bronze.made_before") == [[6]]
+    catalog.drop_table("bronze.made_before")
 
 
 @pytest.mark.parametrize(

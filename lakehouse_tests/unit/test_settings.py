@@ -74,3 +74,23 @@ def test_a_warehouse_is_a_file_or_a_bucket(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("LAKEHOUSE_WAREHOUSE", "/data")
     with pytest.raises(SettingsError, match="must start with file:/// or s3://"):
         settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("warehouse", "s3://", "must name a bucket and a prefix"),
+        ("staging", "s3://lake/", "must name a bucket and a prefix"),
+        ("staging", "gs://lake/in", "must be a folder, or start with s3://"),
+        ("compute_logs", "/var/log", "must start with s3://"),
+        ("s3_endpoint", "store.example:9000", "must start with https:// or http://, or be `local`"),
+    ],
+)
+def test_a_place_in_a_bucket_is_named_in_full(name: str, value: str, problem: str) -> None:
+    with pytest.raises(SettingsError, match=problem):
+        settings.load(**{name: value})
+
+
+@pytest.mark.usefixtures("project")
+def test_a_bucket_may_be_a_warehouse_as_a_whole() -> None:
+    assert settings.load(warehouse="s3://lake/").warehouse_uri == "s3://lake"
