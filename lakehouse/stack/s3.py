@@ -85,7 +85,8 @@ class S3Proxy(Server):
                     str(configuration),
                 ),
                 cwd=configuration.parent,
-                env=program_environment(LOG_LEVEL="warn"),
+                # Objects are files, whose names may be in any language.
+                env=program_environment(LOG_LEVEL="warn", LC_ALL="C.UTF-8"),
                 files=(configuration,),
                 ports=(Port(settings.s3_port, "LAKEHOUSE_S3_PORT"),),
             ),

@@ -126,7 +126,12 @@ def test_events_are_landed_in_the_bucket_and_read_there_by_every_engine(home: Ho
 def test_a_dropped_object_is_taken_by_the_job_that_its_sensor_asks_for(
     home: Home, settings: Settings, tmp_path: Path
 ) -> None:
-    for name, text in {"good.csv": GOOD, "copy.csv": GOOD, "bad.csv": "a,b\n1,2\n", "half.csv.part": GOOD}.items():
+    for name, text in {
+        "good.csv": GOOD,
+        "größer (2).csv": GOOD,
+        "bad.csv": "a,b\n1,2\n",
+        "half.csv.part": GOOD,
+    }.items():
         put(settings, f"staging/{name}", text)
     Dagster().configure(settings)
     first, cursor = tick(None)
@@ -142,7 +147,7 @@ def test_a_dropped_object_is_taken_by_the_job_that_its_sensor_asks_for(
     assert done.returncode == 0, done.stderr
     assert keys(settings, "staging/") == {
         "done/good.csv",
-        "done/copy.csv",
+        "done/größer.csv",
         "refused/bad.csv",
         "refused/bad.csv.report.txt",
         "half.csv.part",
@@ -171,7 +176,7 @@ def test_an_object_that_was_replaced_while_it_was_taken_waits_for_its_turn(setti
     with staging.fetched("a.csv") as path:
         put(settings, f"{place}/a.csv", HEADER)
         assert path.read_text() == GOOD
-    staging.accept("a.csv")
+    assert staging.accept("a.csv") == f"s3://{BUCKET}/{place}/a.csv"
     assert list(staging.waiting()) == ["a.csv"]
     with staging.fetched("a.csv"):
         pass

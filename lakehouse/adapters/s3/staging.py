@@ -52,30 +52,34 @@ class StagingPrefix(Staging):
             yield path
 
     def accept(self, name: str) -> str:
-        """As said there."""
-        return self._move(name, DONE)
+        """As said there; where it was, when it was replaced meanwhile."""
+        target = self._free(DONE, name)
+        return self._uri(target if self._move(name, target) else self._prefix + name)
 
     def refuse(self, name: str, why: str) -> str:
-        """As said there."""
-        moved = self._move(name, REFUSED)
-        bucket, key = bucket_and_key(moved)
-        with explained(self._settings, bucket):
-            self._client.put_object(Bucket=bucket, Key=key + REPORT, Body=f"{why}\n".encode())
-        return moved
+        """As said there; the report alone, when it was replaced meanwhile."""
+        target = self._free(REFUSED, name)
+        self._move(name, target)
+        with explained(self._settings, self._bucket):
+            self._client.put_object(Bucket=self._bucket, Key=target + REPORT, Body=f"{why}\n".encode())
+        return self._uri(target)
 
-    def _move(self, name: str, where: str) -> str:
+    def _move(self, name: str, target: str) -> bool:
         """Copy, then remove; one that was replaced meanwhile stays, to be taken in its turn."""
-        source, target = self._prefix + name, self._free(where, name)
-        version = self._versions.pop(name, None)
-        only_this = {"CopySourceIfMatch": version} if version else {}
+        source, version = self._prefix + name, self._versions.pop(name, None)
+        copied, removed = ({"CopySourceIfMatch": version}, {"IfMatch": version}) if version else ({}, {})
         with explained(self._settings, self._bucket):
             try:
-                self._client.copy({"Bucket": self._bucket, "Key": source}, self._bucket, target, ExtraArgs=only_this)
-                self._client.delete_object(Bucket=self._bucket, Key=source, **({"IfMatch": version} if version else {}))
+                self._client.copy({"Bucket": self._bucket, "Key": source}, self._bucket, target, ExtraArgs=copied)
+                self._client.delete_object(Bucket=self._bucket, Key=source, **removed)
             except ClientError as error:
                 if error.response["Error"]["Code"] not in REPLACED:
                     raise
-        return f"{S3}{self._bucket}/{target}"
+                return False
+        return True
+
+    def _uri(self, key: str) -> str:
+        return f"{S3}{self._bucket}/{key}"
 
     def _free(self, where: str, name: str) -> str:
         with explained(self._settings, self._bucket):
