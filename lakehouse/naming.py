@@ -91,6 +91,7 @@ DEAD_LETTERS = TableName(Layer.BRONZE, "dead_letters", Domain.PLATFORM)
 PGR_EVENTS = TableName(Layer.SILVER, "pgr_events", Domain.PGR)
 PGR_CASE_LIFECYCLE = TableName(Layer.GOLD, "pgr_case_lifecycle", Domain.PGR)
 PGR_FUNNEL_DAILY = TableName(Layer.GOLD, "pgr_funnel_daily", Domain.PGR)
+PGR_BACKLOG_DAILY = TableName(Layer.GOLD, "pgr_backlog_daily", Domain.PGR)
 
 TABLES = (
     SERVICE_EVENTS,
@@ -101,6 +102,7 @@ TABLES = (
     PGR_EVENTS,
     PGR_CASE_LIFECYCLE,
     PGR_FUNNEL_DAILY,
+    PGR_BACKLOG_DAILY,
 )
 """All tables of the lakehouse."""
 

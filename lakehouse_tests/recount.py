@@ -308,6 +308,36 @@ def _conflicts(events: list[Event], reached: Mapping[str, list[datetime]]) -> It
         yield "changed_after_closed"
 
 
+# Backlog -------------------------------------------------------------------------------------------------------------
+
+
+def backlog(events: Iterable[Event], last_day: date) -> dict[tuple[date, str, str, str, str], Row]:
+    """One row a day, tenant, ward, channel and status with the cases open at the day's end, without audit columns.
+
+    A case is open at the end of a day when its events up to then say so.
+    """
+    by_case: dict[Case, list[Event]] = defaultdict(list)
+    for event in events:
+        if moment(event).date() <= last_day:
+            by_case[event["tenant_id"], event["entity_id"]].append(event)
+    counts: Counter[tuple[date, str, str, str, str]] = Counter()
+    for case, found in by_case.items():
+        found.sort(key=moment)
+        active = sorted({moment(event).date() for event in found})
+        for day, next_day in zip(active, [*active[1:], last_day + timedelta(days=1)], strict=True):
+            life = _life(case, [event for event in found if moment(event).date() <= day])
+            if life["is_open"]:
+                group = (
+                    life["ward_id"] or "UNKNOWN",
+                    life["channel"] or "UNKNOWN",
+                    life["current_status"] or "UNKNOWN",
+                )
+                for number in range((next_day - day).days):
+                    counts[day + timedelta(days=number), case[0], *group] += 1
+    names = ("backlog_date", "tenant_id", "ward_id", "channel", "status")
+    return {group: dict(zip(names, group, strict=True)) | {"open_cases": count} for group, count in counts.items()}
+
+
 # Funnel --------------------------------------------------------------------------------------------------------------
 
 COUNTED = ("submitted", "assigned", "resolved", "closed", "rejected", "reopened")

@@ -23,12 +23,14 @@
     Returns a dict; `mode` is one of
     - `nothing`: the source has no row that the model has not seen;
     - `changes`: the rows of the snapshots since the position, all of them appends;
-    - `days`: the rows of `start_date` to `end_date`, where these vars are given; the position stays where it is;
+    - `days`: the rows of `start_date` to `end_date`, where these vars are given, and those since the position with
+      them: the same backfill has changed the upstream model, and what comes of it may lie on any day. Without
+      `catch_up` only these days, and the position stays where it is;
     - `all`: everything, where there is no position, its snapshot is gone, or rows were deleted or updated since. An
       incremental model then compares: it emits every row, and a `delete` for what it holds in excess (see merge.sql).
     `is_partial` says that the rows read are not the whole source.
 #}
-{% macro plan_read(relation, through=none) %}
+{% macro plan_read(relation, through=none, catch_up=true) %}
     {%- set incremental = is_incremental() -%}
     {%- set plan = {
         'relation': relation, 'mode': 'changes' if incremental else 'all', 'is_partial': incremental,
@@ -51,12 +53,18 @@
             'mode': 'days', 'mark': position, 'is_partial': true,
             'first_day': iso_day('start_date'), 'last_day': iso_day('end_date'),
         }) -%}
+        {%- set news = mode_since(snapshots, position) if incremental and catch_up else none -%}
+        {%- if news == 'changes' -%}
+            {%- do plan.update({'start': position, 'mark': snapshots.main}) -%}
+        {%- elif news == 'all' -%}
+            {%- do plan.update({'mode': 'all', 'mark': snapshots.main, 'is_partial': false}) -%}
+        {%- endif -%}
     {%- elif incremental -%}
         {%- set mode = mode_since(snapshots, position) -%}
         {%- do plan.update({'mode': mode, 'start': position, 'is_partial': mode != 'all'}) -%}
     {%- endif -%}
 
-    {%- if through is not none and plan.mode != 'days' -%}
+    {%- if through is not none and plan.mark == snapshots.main -%}
         {%- set upstream = recorded_position(through) -%}
         {%- if upstream in snapshots.by_id -%}
             {%- do plan.update({'mark': upstream}) -%}
@@ -72,20 +80,30 @@
     {% if plan.is_fixture or plan.mode == 'all' -%}
         from {{ at_end(plan) }}
     {%- elif plan.mode == 'changes' -%}
-        {#- The columns must be named: the function's own `_change_timestamp` has a type that no Iceberg view takes. -#}
-        from table({{ plan.relation.database }}.system.table_changes(
+        from {{ table_changes(plan) }}
+    {%- elif plan.mode == 'days' -%}
+        from {{ at_end(plan) }}
+        where {{ day_column }} between date '{{ plan.first_day }}' and date '{{ plan.last_day }}'
+        {%- if plan.start is not none %}
+    union all
+    select {{ columns | join(', ') }}
+        from {{ table_changes(plan) }}
+        {%- endif %}
+    {%- else -%}
+        from {{ plan.relation }}
+        where false
+    {%- endif %}
+{%- endmacro %}
+
+{# Rows of the snapshots since the position. Columns must be named: the function's own `_change_timestamp` has a type that
+   no Iceberg view takes. #}
+{% macro table_changes(plan) -%}
+    table({{ plan.relation.database }}.system.table_changes(
             schema_name => '{{ plan.relation.schema }}',
             table_name => '{{ plan.relation.identifier }}',
             start_snapshot_id => {{ plan.start }},
             end_snapshot_id => {{ plan.end }}
         ))
-    {%- elif plan.mode == 'days' -%}
-        from {{ at_end(plan) }}
-        where {{ day_column }} between date '{{ plan.first_day }}' and date '{{ plan.last_day }}'
-    {%- else -%}
-        from {{ plan.relation }}
-        where false
-    {%- endif %}
 {%- endmacro %}
 
 {# The whole source as of the pinned end of the read, to be used after `from` or `join`. #}

@@ -42,6 +42,30 @@
 {# Statuses in which nobody has to act on a case any more. #}
 {% macro finished_statuses() -%} ('RESOLVED', 'CLOSED', 'REJECTED', 'CANCELLED') {%- endmacro %}
 
+{# A case is open in any other status, also in none. #}
+{% macro is_open(status) -%} coalesce({{ status }} not in {{ finished_statuses() }}, true) {%- endmacro %}
+
+{# The order in which the events of a case count, whenever they arrived. #}
+{% macro event_order() -%} event_time, {{ stage_rank('stage') }}, event_id {%- endmacro %}
+
+{#
+    What the events of a case say of it, as aggregates over its events numbered by `event_seq`. With `over`, a window
+    that ends at an event, it is what they said up to that event.
+#}
+{% macro case_status(over='') -%}
+    coalesce(
+        max_by(status_after, if(status_after is not null, event_seq)) {{ over }},
+        max_by(status, if(status is not null, event_seq)) {{ over }}
+    )
+{%- endmacro %}
+
+{% macro case_dimension(name, over='') -%}
+    coalesce(
+        min_by({{ name }}, if(stage = 'submitted' and {{ name }} is not null, event_seq)) {{ over }},
+        min_by({{ name }}, if({{ name }} is not null, event_seq)) {{ over }}
+    )
+{%- endmacro %}
+
 {# Place of a stage among events of the same instant: the way a case goes, with reopening after what it reopens. #}
 {% macro stage_rank(stage) -%}
     case {{ stage }}

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,14 @@ def test_every_case_has_the_lifecycle_that_its_events_say(delivery: Delivery) ->
 def test_every_day_has_the_funnel_that_its_events_say(delivery: Delivery) -> None:
     wanted = recount.funnel(delivery.events)
     assert_same(rows(delivery, "gold.pgr_funnel_daily"), wanted, "event_date", "tenant_id", "ward_id", "channel")
+
+
+def test_every_day_ends_with_the_backlog_that_the_events_so_far_say(delivery: Delivery) -> None:
+    """The days go up to the last event in the table, which other tests may have sent."""
+    ((last_day,),) = delivery.feed.stack.sql("select max(event_date) from iceberg.silver.pgr_events")
+    wanted = recount.backlog(delivery.events, min(last_day, datetime.now(UTC).date()))
+    found = rows(delivery, "gold.pgr_backlog_daily")
+    assert_same(found, wanted, "backlog_date", "tenant_id", "ward_id", "channel", "status")
 
 
 def test_the_audit_is_complete_and_counts_what_was_sent(delivery: Delivery) -> None:

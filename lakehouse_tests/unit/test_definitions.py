@@ -21,6 +21,7 @@ TABLES = {
     "silver/pgr_events",
     "gold/pgr_case_lifecycle",
     "gold/pgr_funnel_daily",
+    "gold/pgr_backlog_daily",
 }
 PLATFORM = {
     "bronze/dead_letters",
@@ -41,7 +42,7 @@ def repository() -> dg.RepositoryDefinition:
 def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefinition) -> None:
     graph = repository.asset_graph
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == TABLES
-    upstream, waiting = set(), {dg.AssetKey(["gold", "pgr_funnel_daily"])}
+    upstream, waiting = set(), {dg.AssetKey(["gold", mart]) for mart in ("pgr_funnel_daily", "pgr_backlog_daily")}
     while waiting:
         key = waiting.pop()
         upstream.add(key.to_user_string())
@@ -73,7 +74,7 @@ def test_the_invariant_is_a_check_on_every_feed(repository: dg.RepositoryDefinit
 
 
 def test_many_days_of_marts_are_processed_in_one_run(repository: dg.RepositoryDefinition) -> None:
-    for key in ("pgr_events", "pgr_case_lifecycle", "pgr_funnel_daily"):
+    for key in ("pgr_events", "pgr_case_lifecycle", "pgr_funnel_daily", "pgr_backlog_daily"):
         node = next(n for n in repository.asset_graph.asset_nodes if n.key.path[-1] == key and n.key.path[0] != "kafka")
         assert node.backfill_policy == dg.BackfillPolicy.single_run()
 

@@ -35,11 +35,11 @@ reach as (
         {% if is_incremental() -%}
         least(
             touched_cases.first_date,
-            coalesce(cast(held.first_event_at at time zone 'UTC' as date), touched_cases.first_date)
+            coalesce({{ utc_date('held.first_event_at') }}, touched_cases.first_date)
         ) as first_date,
         greatest(
             touched_cases.last_date,
-            coalesce(cast(held.last_event_at at time zone 'UTC' as date), touched_cases.last_date)
+            coalesce({{ utc_date('held.last_event_at') }}, touched_cases.last_date)
         ) as last_date
         {%- else -%}
         date '0001-01-01' as first_date,
@@ -72,7 +72,7 @@ sequenced as (
         *,
         row_number() over (
             partition by tenant_id, entity_id
-            order by event_time, {{ stage_rank('stage') }}, event_id
+            order by {{ event_order() }}
         ) as event_seq
     from case_events
 ),
@@ -110,10 +110,7 @@ cases as (
         min(event_time) filter (where stage = 'rejected') as first_rejected_at,
         min(event_time) filter (where stage = 'closed') as first_closed_at,
 
-        coalesce(
-            max_by(status_after, event_seq) filter (where status_after is not null),
-            max_by(status, event_seq) filter (where status is not null)
-        ) as current_status,
+        {{ case_status() }} as current_status,
         coalesce(bool_or(stage = 'resolved' and event_seq > last_open_seq), false) as has_standing_resolution,
         coalesce(bool_or(stage = 'closed' and event_seq > last_open_seq), false) as has_standing_closing,
         coalesce(
@@ -128,10 +125,7 @@ cases as (
         count_if(event_type = 'CaseReassigned') as reassign_count,
 
         {% for dimension in dimensions -%}
-        coalesce(
-            min_by({{ dimension }}, event_seq) filter (where stage = 'submitted' and {{ dimension }} is not null),
-            min_by({{ dimension }}, event_seq) filter (where {{ dimension }} is not null)
-        ) as {{ dimension }}{{ ',' if not loop.last }}
+        {{ case_dimension(dimension) }} as {{ dimension }}{{ ',' if not loop.last }}
         {% endfor %}
     from in_context
     group by tenant_id, entity_id
@@ -140,7 +134,7 @@ cases as (
 judged as (
     select
         *,
-        coalesce(current_status not in {{ finished_statuses() }}, true) as is_open,
+        {{ is_open('current_status') }} as is_open,
         date_add('second', cast(sla_hours * 3600 as bigint), submitted_at) as sla_due_at,
         concat_ws(
             ', ',

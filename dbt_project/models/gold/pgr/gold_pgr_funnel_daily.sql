@@ -29,8 +29,8 @@ touched_cases as (
     select
         touched.tenant_id,
         touched.entity_id,
-        cast(lifecycle.first_event_at at time zone 'UTC' as date) as first_date,
-        cast(lifecycle.last_event_at at time zone 'UTC' as date) as last_date
+        {{ utc_date('lifecycle.first_event_at') }} as first_date,
+        {{ utc_date('lifecycle.last_event_at') }} as last_date
     from (
         select distinct
             tenant_id,
@@ -100,7 +100,7 @@ activity as (
 
 submitted_cases as (
     select
-        cast(lifecycle.submitted_at at time zone 'UTC' as date) as event_date,
+        {{ utc_date('lifecycle.submitted_at') }} as event_date,
         lifecycle.tenant_id,
         coalesce(lifecycle.ward_id, 'UNKNOWN') as ward_id,
         coalesce(lifecycle.channel, 'UNKNOWN') as channel,
@@ -114,7 +114,7 @@ submitted_cases as (
     {%- if read.is_partial %}
     inner join affected_days
         on
-            cast(lifecycle.submitted_at at time zone 'UTC' as date) = affected_days.event_date
+            {{ utc_date('lifecycle.submitted_at') }} = affected_days.event_date
             and lifecycle.tenant_id = affected_days.tenant_id
     {%- endif %}
     where lifecycle.submitted_at is not null

@@ -8,7 +8,7 @@
     },
 ) }}
 
-{%- set read = plan_read(source('bronze', 'service_events_raw')) %}
+{%- set read = plan_read(source('bronze', 'service_events_raw'), catch_up=false) %}
 {%- set carried = [
     'event_time', 'tenant_id', 'service', 'entity_type', 'entity_id', 'event_type', 'status', 'actor_type', 'actor_id',
     'channel', 'ward_id', 'locality_id', 'attributes_json', 'kafka_topic', 'kafka_partition', 'kafka_offset',
@@ -31,7 +31,7 @@ typed as (
     select
         {{ carried | join(', ') }},
         coalesce(event_id, content_id) as event_id,
-        cast(event_time at time zone 'UTC' as date) as event_date,
+        {{ utc_date('event_time') }} as event_date,
         {{ text_attribute('complaint_type') }} as complaint_type,
         upper({{ text_attribute('priority') }}) as priority,
         try_cast(trim(try_cast(element_at(attributes, 'sla_hours') as varchar)) as decimal(8, 2)) as sla_hours,
@@ -106,11 +106,29 @@ winners as (
     where place = 1
 )
 
+{%- if is_incremental() and read.mode in ('all', 'days') %},
+
+held_again as (
+    select *
+    from {{ this }}
+    {%- if read.mode == 'days' %}
+    where
+        event_date >= date '{{ read.first_day }}'
+        and event_date <= date '{{ read.last_day }}'
+    {%- endif %}
+)
+{%- endif %}
+
 select
     winners.*,
     {{ audit_columns(read) }}
     {%- if is_incremental() %},
+    {% if read.mode == 'days' -%}
+    {#- What bronze no longer holds of these days competes with nothing. #}
+    if(winners.event_id in (select held_again.event_id from held_again), 'replace', 'upsert') as _merge_action
+    {%- else -%}
     '{{ "replace" if read.mode == "all" else "upsert" }}' as _merge_action
+    {%- endif %}
     {%- endif %}
 from winners
 
@@ -119,13 +137,9 @@ from winners
 union all
 
 select
-    held.*,
+    held_again.*,
     'delete' as _merge_action
-from {{ this }} as held
-left join typed on held.event_id = typed.event_id
+from held_again
+left join typed on held_again.event_id = typed.event_id
 where typed.event_id is null
-    {%- if read.mode == 'days' %}
-        and held.event_date >= date '{{ read.first_day }}'
-        and held.event_date <= date '{{ read.last_day }}'
-    {%- endif %}
 {%- endif %}
