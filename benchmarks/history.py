@@ -9,8 +9,8 @@ engines. What maintenance itself cost is reported beside, spread over the commit
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -111,10 +111,14 @@ def run(base: int, rows: int, every: int, *, running: bool, console: Console) ->
 
 
 def cpu_of(lab: Lab, work: Callable[[], object]) -> float:
-    """CPU seconds of this process and all engines while something is done."""
-    before, own = sum(lab.engines().values()), time.process_time()
+    """CPU seconds of this process, of those it starts and of all engines while something is done."""
+    before = _cpu(lab)
     work()
-    return time.process_time() - own + sum(lab.engines().values()) - before
+    return _cpu(lab) - before
+
+
+def _cpu(lab: Lab) -> float:
+    return sum(os.times()[:4]) + sum(lab.engines().values())
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ def render(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
-def update_readme(names: tuple[str, ...] = ("microbatch", "latency", "history", "compaction")) -> None:
+def update_readme(names: tuple[str, ...] = ("microbatch", "latency", "history", "compaction", "backfill")) -> None:
     """Put the table between the two marks of the README."""
     paths = [HERE / "results" / f"{name}.json" for name in names]
     table = render([json.loads(path.read_text()) for path in paths if path.exists()])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 
@@ -14,6 +12,7 @@ from lakehouse.adapters.trino.query import query
 from lakehouse.audit import run_audit
 from lakehouse.domains.pgr.source import Shares
 from lakehouse.errors import LakehouseError
+from lakehouse.job import run_daily
 from lakehouse.naming import PGR_CASE_LIFECYCLE, PGR_FUNNEL_DAILY, Domain
 from lakehouse.produce import produce_service_events
 from lakehouse.settings import LOOPBACK, Settings
@@ -89,15 +88,8 @@ def _wait_until_landed(settings: Settings, console: Console) -> None:
 
 
 def _build(settings: Settings, console: Console) -> None:
-    from lakehouse.stack.environment import exports
-
     with console.status("Building silver and gold: dagster job launch -j pgr_daily"):
-        command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "lakehouse.definitions", "-j", "pgr_daily"]
-        done = subprocess.run(  # noqa: S603
-            command, env=exports(settings), capture_output=True, text=True, check=False
-        )
-    if done.returncode:
-        raise LakehouseError("the job pgr_daily failed:\n" + "\n".join(done.stderr.splitlines()[-15:]))
+        run_daily(settings, Domain.PGR)
     console.print("[green]✓[/green] silver and gold are built and tested by dbt on Trino")
 
 

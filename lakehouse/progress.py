@@ -19,12 +19,12 @@ from rich.progress import (
 
 
 @contextmanager
-def counting(console: Console, title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar over a known number of things; yields a function that takes how many are done."""
+def counting(console: Console, title: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """A bar over things; yields a function that takes how many are done, and of how many if that was not known."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(title, total=total)
-        yield lambda done: progress.update(task, completed=done)
+        yield lambda done, total=total: progress.update(task, completed=done, total=total)
 
 
 @contextmanager

@@ -108,5 +108,5 @@ def build_dbt_assets(domain: Domain, partitions: dg.PartitionsDefinition[str]) -
                 event = _with_row_count(context, event)
             yield event if is_partitioned else _without_partition(context, event)
 
-    nightly = freshness(warn_hours=26, fail_hours=50)
-    return models.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=nightly))
+    hourly = freshness(warn_hours=3, fail_hours=26)
+    return models.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=hourly))
