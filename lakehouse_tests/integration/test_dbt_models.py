@@ -642,7 +642,7 @@ def test_a_day_more_of_the_backlog_leaves_the_days_before_alone(warehouse: Wareh
 
 
 def test_every_rule_that_dbt_states_as_a_unit_test_holds(warehouse: Warehouse) -> None:
-    """dbt takes the types of given rows from the tables, so these are built first, and tested as a nightly run does."""
+    """dbt takes the types of given rows from the tables, so these are built first, and tested as by a schedule."""
     rng = random.Random(6)
     warehouse.land([random_event(rng, START) | coordinates(rng, offset) for offset in range(20)])
     warehouse.dbt("build", "--exclude-resource-type", "unit_test")

@@ -51,7 +51,7 @@ def as_delivered(chance: random.Random, events: list[Record]) -> list[Message]:
 
 
 def run_daily() -> None:
-    """The nightly job, as a user starts it."""
+    """The scheduled job, as a user starts it."""
     command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "lakehouse.definitions", "-j", "pgr_daily"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4_000:]

@@ -85,6 +85,11 @@ def test_drains_and_scheduled_jobs_are_told_apart(repository: dg.RepositoryDefin
     assert repository.get_job("pgr_daily").tags["lakehouse/kind"] == "batch"
 
 
+def test_silver_reads_bronze_as_often_as_maintenance_shortens_its_history(repository: dg.RepositoryDefinition) -> None:
+    daily, maintenance = (repository.get_schedule_def(name).cron_schedule for name in ("pgr_daily", "maintenance"))
+    assert [str(cron).split()[1:] for cron in (daily, maintenance)] == [["*"] * 4] * 2
+
+
 def test_importing_the_code_location_loads_no_heavy_engine() -> None:
     heavy = ("pandas", "pyspark", "pyiceberg", "duckdb", "pyarrow", "dbt.cli", "trino", "confluent_kafka")
     script = f"import lakehouse.definitions, sys, json; print(json.dumps([m for m in {heavy!r} if m in sys.modules]))"
