@@ -42,6 +42,8 @@ HERE = "local"
 S3 = "s3://"
 S3_USER = "lakehouse"
 """Access key of the local S3 store."""
+IDLE_COMMIT_SECONDS = 10
+"""A commit's transaction takes milliseconds. A process that is frozen within one must not hold up every other."""
 GENERATED = "secrets.toml"
 """File in ``home`` with the passwords that ``lakehouse up`` generated, readable by the owner only."""
 
@@ -377,7 +379,8 @@ class Settings(BaseSettings):
     @cached_property
     def catalog_uri(self) -> str:
         """SQLAlchemy URI of the Iceberg catalog; holds the password, so never log it."""
-        return self._postgres_uri(self.catalog_db_user, self.catalog_db_password, self.catalog_db_name)
+        uri = self._postgres_uri(self.catalog_db_user, self.catalog_db_password, self.catalog_db_name)
+        return f"{uri}?options={quote(f'-c idle_in_transaction_session_timeout={IDLE_COMMIT_SECONDS}s')}"
 
     def _postgres_uri(self, user: str, password: SecretStr, database: str) -> str:
         secret = quote(password.get_secret_value(), safe="")
