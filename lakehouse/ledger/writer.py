@@ -144,6 +144,9 @@ class LedgeredWriter:
 
     def _land(self, batch: Batch, rows: pa.Table, refused: pa.Table, began: float) -> Commit:
         """Commit what the table does not have yet."""
+        if refused.num_rows:
+            # A letter is never taken back: what a run with another contract landed meanwhile must not become one.
+            self._table.refresh()
         entries = self.entries()
         part = batch.after({partition: entry.position for partition, entry in entries.items()})
         if not part.ranges or (not entries and self._is_taken(self._table)):
