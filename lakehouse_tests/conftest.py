@@ -44,15 +44,17 @@ DESELECTED = pytest.StashKey[int]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the real data where there is none; run what needs servers last, so that quick tests see no stack."""
+    """Leave out real data where there is none, and the soak; run what needs servers last: quick tests see no stack."""
     given = os.environ.get(REAL_DATA)
     if given and not (Path(given) / "pgr").is_dir():
         raise pytest.UsageError(f"{REAL_DATA}={given}: there is no folder pgr in it")
     left_out = [] if given else [item for item in items if item.get_closest_marker("real_data")]
+    config.stash[DESELECTED] = len(left_out)
+    if "soak" not in config.option.markexpr:
+        left_out += [item for item in items if item.get_closest_marker("soak")]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
-    config.stash[DESELECTED] = len(left_out)
     items.sort(key=lambda item: "stack" in getattr(item, "fixturenames", ()))
 
 
@@ -194,11 +196,16 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture
 def feed(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Feed:
     """A fresh topic, which the settings name while the test runs."""
+    return new_feed(stack, monkeypatch)
+
+
+def new_feed(stack: Stack, patch: pytest.MonkeyPatch) -> Feed:
+    """Create a topic, which the settings name from now on."""
     from lakehouse.domains.feeds import ensure_topics
     from lakehouse.settings import load
 
     topic = f"test-{uuid.uuid4().hex[:12]}"
-    monkeypatch.setenv("LAKEHOUSE_KAFKA_TOPIC", topic)
+    patch.setenv("LAKEHOUSE_KAFKA_TOPIC", topic)
     ensure_topics(load())
     return Feed(stack, topic)
 

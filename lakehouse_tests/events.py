@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
 from lakehouse.adapters.batch import RECORDS, Batch, Range
+from lakehouse.domains.pgr.contract import SERVICE_EVENT
 
 TOPIC = "pgr-events"
 TOPIC_ID = "topic-1"
@@ -24,6 +26,13 @@ SUBMITTED: dict[str, Any] = {
     "ward_id": "W1",
     "attributes_json": {"complaint_type": "NoWaterSupply", "priority": "HIGH", "sla_hours": 24},
 }
+
+STRICT = replace(
+    SERVICE_EVENT,
+    fields=tuple(replace(c, required=True) if c.name == "ward_id" else c for c in SERVICE_EVENT.fields),
+    rules=SERVICE_EVENT.rules,
+)
+"""Yesterday's contract, under which an event had to name its ward; the table never knew."""
 
 
 def event(**changes: Any) -> bytes:

@@ -74,7 +74,6 @@ def deliver(
     run_id: str,
     defaults: Mapping[str, str] | None = None,
     on_records: Callable[[int], None] = lambda records: None,
-    on_step: Callable[[str], None] = lambda step: None,
 ) -> Outcome:
     """Land every record of a parcel as a row or a dead letter, unless its content was taken in before.
 
@@ -87,7 +86,6 @@ def deliver(
         run_id: For the evidence.
         defaults: Values of text fields for records that carry none.
         on_records: Called with the number of records accounted for so far.
-        on_step: As in `LedgeredWriter`.
 
     Raises:
         LakehouseError: the parcel cannot be read; what was landed of it stays, and the next attempt goes on from there.
@@ -111,7 +109,6 @@ def deliver(
             origin=DELIVERY,
             defaults=defaults,
             is_taken=is_taken,
-            on_step=on_step,
         )
         before = writer.entries().get(0)
         for _ in writer.append_all(parcel.batches(parcel.source, before.position if before else 0)):
@@ -120,7 +117,6 @@ def deliver(
         entry = writer.entries().get(0)
         if entry is not None or not is_taken(ensure_table(catalog, contract)):
             deliveries.record(parcel, contract.table, entry or Entry(parcel.sha256, first=0, position=0), run_id)
-        on_step("after recording")
     found = known or deliveries.find(parcel.sha256, contract.table)
     if found is None:
         raise LakehouseError(

@@ -26,7 +26,6 @@ def ingest_file(
     service: str | None = None,
     on_bytes: Callable[[int], None] = lambda read: None,
     on_records: Callable[[int], None] = lambda records: None,
-    on_step: Callable[[str], None] = lambda step: None,
 ) -> Outcome:
     """Land the records of a file, unless its content was taken in before, under whatever name.
 
@@ -38,7 +37,6 @@ def ingest_file(
         service: Service of records that name none.
         on_bytes: Called while the file is looked at, with the bytes that were.
         on_records: Called while it is landed, with the records that were.
-        on_step: As in `deliver`.
 
     Raises:
         FileRefusedError: saying why it cannot be taken; nothing of it, or its first records, were landed.
@@ -50,4 +48,4 @@ def ingest_file(
         return read(file, contract, source, start, defaults)
 
     parcel = Parcel(path.name, file.sha256, batches)
-    return deliver(catalog, contract, parcel, run_id=run_id, defaults=defaults, on_records=on_records, on_step=on_step)
+    return deliver(catalog, contract, parcel, run_id=run_id, defaults=defaults, on_records=on_records)

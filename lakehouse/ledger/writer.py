@@ -69,7 +69,6 @@ class LedgeredWriter:
         origin: Origin = KAFKA,
         defaults: Mapping[str, str] | None = None,
         is_taken: Callable[[Table], bool] = lambda table: False,
-        on_step: Callable[[str], None] = lambda step: None,
     ) -> None:
         """Open the tables, created or evolved first.
 
@@ -82,14 +81,12 @@ class LedgeredWriter:
             defaults: Values of text fields for records that carry none.
             is_taken: Asked while the ledger in the table knows nothing of the source: whether its records have been, or
                 are being, accounted for all the same.
-            on_step: Called with the name of each step of a batch as it is done, so that tests can end a process there.
         """
         self.contract = contract
         self._source = source
         self._origin = origin
         self._run_id = run_id
         self._is_taken = is_taken
-        self._on_step = on_step
         self._validator = Validator(contract, defaults)
         self._table: Table = ensure_table(catalog, contract)
         self._dead_letters = DeadLetters(catalog, source, origin)
@@ -139,7 +136,6 @@ class LedgeredWriter:
 
     def _commit(self, judged: _Judged) -> Commit:
         began = time.monotonic()
-        self._on_step("after validation")
         return until_won(self._table, lambda: self._land(judged.batch, judged.rows, judged.letters, began))
 
     def _land(self, batch: Batch, rows: pa.Table, refused: pa.Table, began: float) -> Commit:
@@ -152,13 +148,10 @@ class LedgeredWriter:
         if not part.ranges or (not entries and self._is_taken(self._table)):
             return Commit(0, 0, 0, current_snapshot_id(self._table), seconds=time.monotonic() - began)
         self._add_letters(refused, part)
-        self._on_step("after dead letters")
         already = self._dead_letters.coordinates_from({p: read.start for p, read in part.ranges.items()})
         fresh = self._missing(rows, part, already)
         moved = self._advance(entries, part, fresh)
-        self._on_step("before the swap")
         append(self._table, fresh, to_properties(self._source, moved), self._evidence(part))
-        self._on_step("after the swap")
         return self._report(entries, moved, began)
 
     def _validate(self, batch: Batch) -> Verdict:

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import FileScanTask, Table
@@ -19,6 +20,7 @@ from lakehouse.ledger.state import property_name
 from lakehouse.ledger.writer import LedgeredWriter
 from lakehouse.naming import PGR_EVENTS_TOPIC
 from lakehouse_tests.events import TOPIC, TOPIC_ID, kafka_batch, numbered
+from lakehouse_tests.failpoints import killed_at
 
 FEED = Feed(PGR_EVENTS_TOPIC, SERVICE_EVENT)
 
@@ -98,12 +100,29 @@ def test_a_row_that_is_there_twice_is_found(landed: SqlCatalog, audited_before: 
     assert "more than once" in gaps(run(landed)) or "verified before" in gaps(run(landed))
 
 
-def test_a_data_file_that_is_live_twice_is_found(landed: SqlCatalog) -> None:
-    run(landed)
+@pytest.mark.parametrize("audited_before", [False, True])
+def test_a_data_file_that_is_live_twice_is_found(landed: SqlCatalog, audited_before: bool) -> None:
+    if audited_before:
+        run(landed)
     table = landed.load_table(SERVICE_EVENT.table.identifier)
     path = next(iter(table.scan().plan_files())).file.file_path
     table.add_files([path], check_duplicate_files=False)
-    assert run(landed).verdict == "incomplete"
+    found = "9 offsets again that were verified before" if audited_before else "9 offsets more than once"
+    assert f"bronze: {found}" in gaps(run(landed))
+
+
+@pytest.mark.parametrize("audited_before", [False, True])
+def test_a_range_that_was_swapped_for_another_is_found_though_all_counts_agree(
+    landed: SqlCatalog, audited_before: bool
+) -> None:
+    if audited_before:
+        run(landed)
+    table = landed.load_table(SERVICE_EVENT.table.identifier)
+    others = rows_of(landed).filter(pc.is_in(pc.field("kafka_offset"), pa.array([4, 5, 6])))
+    table.overwrite(others, "kafka_offset >= 11 and kafka_offset <= 13")
+    found = gaps(run(landed))
+    assert "bronze: 3 offsets more than once: 4, 5, 6" in found
+    assert "3 offsets are nowhere, 0 of them explained as skipped or lost: 11..13" in found
 
 
 def test_a_row_behind_the_ledger_is_found(landed: SqlCatalog) -> None:
@@ -121,11 +140,21 @@ def test_a_row_that_is_a_dead_letter_too_is_found(landed: SqlCatalog) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"rows": 17}, {"rows": 19, "dead_letters": 1}, {"position": 19}, {"dead_letters": 3}]
+    ("changes", "message"),
+    [
+        ({"rows": 17, "skipped": 1}, "ledger counts 17 rows, the table holds 18"),
+        ({"rows": 19, "dead_letters": 1}, "ledger counts 19 rows, the table holds 18"),
+        ({"rows": 17, "dead_letters": 3}, "ledger counts 3 dead letters, the table holds 2"),
+        ({"position": 19}, "1 offsets behind the ledger's position 19: 19"),
+        ({"position": 21, "skipped": 1}, "1 offsets hold a record, but were skipped: 20"),
+        ({"skipped": 1}, "delivered 20 + skipped 1 + lost 0 do not add up to it"),
+    ],
 )
-def test_a_wrong_counter_is_found(landed: SqlCatalog, changes: dict[str, int]) -> None:
+def test_a_wrong_counter_is_found(landed: SqlCatalog, changes: dict[str, int], message: str) -> None:
     set_entry(landed, **changes)
-    assert run(landed).verdict == "incomplete"
+    report = run(landed, end=21, held=(20,))
+    assert report.verdict == "incomplete"
+    assert message in gaps(report)
 
 
 def test_offsets_deleted_before_they_were_read_are_a_gap(landed: SqlCatalog) -> None:
@@ -164,15 +193,9 @@ def test_an_audit_reads_only_what_came_since_the_last_one(landed: SqlCatalog, mo
 
 
 def test_letters_of_a_batch_that_was_cut_off_are_in_flight_and_no_gap(landed: SqlCatalog) -> None:
-    class Killed(Exception): ...
-
-    def die(step: str) -> None:
-        if step == "after dead letters":
-            raise Killed
-
     batch = kafka_batch(numbered(range(20, 30), bad=[22]))
-    with pytest.raises(Killed):
-        LedgeredWriter(landed, SERVICE_EVENT, TOPIC, run_id="run", on_step=die).append(batch)
+    with killed_at(landed, "after dead letters"):
+        LedgeredWriter(landed, SERVICE_EVENT, TOPIC, run_id="run").append(batch)
     for _ in range(2):
         report = run(landed, end=30)
         assert (report.verdict, report.in_flight, report.accounts[0].dead_letters) == ("complete", 10, 2)
@@ -182,14 +205,9 @@ def test_letters_of_a_batch_that_was_cut_off_are_in_flight_and_no_gap(landed: Sq
 
 
 def test_letters_of_the_very_first_batch_are_in_flight_too(catalog: SqlCatalog) -> None:
-    def die(step: str) -> None:
-        if step == "after dead letters":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        LedgeredWriter(catalog, SERVICE_EVENT, TOPIC, run_id="run", on_step=die).append(
-            kafka_batch(numbered(range(10), bad=[3]))
-        )
+    batch = kafka_batch(numbered(range(10), bad=[3]))
+    with killed_at(catalog, "after dead letters"):
+        LedgeredWriter(catalog, SERVICE_EVENT, TOPIC, run_id="run").append(batch)
     assert run(catalog, end=10).verdict == "complete"
 
 

@@ -28,15 +28,12 @@ from lakehouse.ledger.ingest import ingest_file
 from lakehouse.ledger.state import PREFIX
 from lakehouse.naming import PGR_EVENTS_TOPIC
 from lakehouse_tests.events import SUBMITTED
+from lakehouse_tests.failpoints import COMMIT, killed_at, watched
 
 FEED = Feed(PGR_EVENTS_TOPIC, SERVICE_EVENT)
 HEADER = "event_time,tenant_id,service,entity_id,event_type,attributes_json"
 GOOD = '2024-12-17 10:00:00,pb.amritsar,PGR,C-{},CaseSubmitted,"{{""sla_hours"": 24}}"'
 BAD = "yesterday,pb.amritsar,PGR,C-{},CaseSubmitted,"
-
-
-class Killed(Exception):
-    """Stands for the end of the process at a step."""
 
 
 def csv(folder: Path, rows: Sequence[str], name: str = "events.csv", header: str = HEADER) -> Path:
@@ -45,12 +42,8 @@ def csv(folder: Path, rows: Sequence[str], name: str = "events.csv", header: str
     return path
 
 
-def ingest(catalog: SqlCatalog, path: Path, *, die_at: str | None = None, **options: Any) -> Outcome:
-    def on_step(step: str) -> None:
-        if step == die_at:
-            raise Killed(step)
-
-    return ingest_file(catalog, SERVICE_EVENT, path, run_id="run", on_step=on_step, **options)
+def ingest(catalog: SqlCatalog, path: Path, **options: Any) -> Outcome:
+    return ingest_file(catalog, SERVICE_EVENT, path, run_id="run", **options)
 
 
 def stored(catalog: SqlCatalog, contract: Contract) -> list[dict[str, Any]]:
@@ -168,18 +161,15 @@ def test_files_of_one_name_and_different_content_are_both_taken(catalog: SqlCata
     assert [account.bronze for account in check(catalog).accounts] == [5, 6]
 
 
-STEPS = ("after validation", "after dead letters", "before the swap", "after the swap", "after recording")
-
-
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", ["after validation", "after dead letters", *COMMIT, "after recording"])
 def test_a_file_that_was_cut_off_at_any_step_is_completed_by_its_repeat(
     catalog: SqlCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     monkeypatch.setattr(reading, "BLOCK_BYTES", 200)
     path = csv(tmp_path, [GOOD, BAD, GOOD, "x"] * 5)
-    for _ in range(2):
-        with contextlib.suppress(Killed):
-            ingest(catalog, path, die_at=step)
+    for _ in range(1 if step == "after recording" else 2):
+        with killed_at(catalog, step):
+            ingest(catalog, path)
         # Also what an audit remembers of the half that is there is right later.
         for deep in (True, False):
             assert gaps(check(catalog, deep=deep)) == ""
@@ -198,8 +188,8 @@ def test_a_file_that_was_cut_off_is_completed_under_another_name(
 ) -> None:
     monkeypatch.setattr(reading, "BLOCK_BYTES", 200)
     path = csv(tmp_path, [GOOD, BAD] * 10)
-    with pytest.raises(Killed):
-        ingest(catalog, path, die_at="after the swap")
+    with killed_at(catalog, "after the swap"):
+        ingest(catalog, path)
     outcome = ingest(catalog, path.rename(tmp_path / "renamed.csv"))
     assert outcome.source.startswith("events.csv@")
     assert (outcome.rows, outcome.dead_letters) == (10, 10)
@@ -219,11 +209,14 @@ def test_the_same_content_under_two_names_at_once_lands_once(
     def on_step(step: str) -> None:
         if step == "before the swap" and not raced:
             raced.append(True)
-            with pytest.raises(Killed):
-                ingest(other_catalog, twin, die_at="after the swap")
+            with killed_at(other_catalog, "after the swap"):
+                ingest(other_catalog, twin)
 
-    with pytest.raises(LakehouseError, match="another process is taking in the same content"):
-        ingest_file(catalog, SERVICE_EVENT, path, run_id="run", on_step=on_step)
+    with (
+        pytest.raises(LakehouseError, match="another process is taking in the same content"),
+        watched(catalog, on_step),
+    ):
+        ingest(catalog, path)
     assert ingest(catalog, path).source.startswith("twin.csv@")
     assert numbers(catalog, SERVICE_EVENT) == list(range(2, 12))
     assert gaps(check(catalog, deep=True)) == ""
@@ -237,9 +230,10 @@ def test_a_file_that_another_process_completes_in_between_lands_once(
 
     def on_step(step: str) -> None:
         if step == "before the swap" and not raced:
-            raced.append(ingest_file(other_catalog, SERVICE_EVENT, path, run_id="other"))
+            raced.append(ingest(other_catalog, path))
 
-    outcome = ingest_file(catalog, SERVICE_EVENT, path, run_id="run", on_step=on_step)
+    with watched(catalog, on_step):
+        outcome = ingest(catalog, path)
     assert (outcome.rows, outcome.dead_letters) == (raced[0].rows, raced[0].dead_letters) == (5, 5)
     assert len(stored(catalog, SERVICE_EVENT)) == len(stored(catalog, DEAD_LETTER)) == 5
     assert check(catalog, deep=True).verdict == "complete"

@@ -24,14 +24,7 @@ from lakehouse.ledger.replay import Replay, replay
 from lakehouse.ledger.writer import LedgeredWriter
 from lakehouse.naming import PGR_EVENTS_TOPIC
 from lakehouse_tests.catalogs import sqlite_catalog
-from lakehouse_tests.events import TOPIC, TOPIC_ID, event, kafka_batch
-
-STRICT = changed(
-    SERVICE_EVENT,
-    fields=tuple(changed(c, required=True) if c.name == "ward_id" else c for c in SERVICE_EVENT.fields),
-    rules=SERVICE_EVENT.rules,
-)
-"""Yesterday's contract, under which an event had to name its ward; the table never knew."""
+from lakehouse_tests.events import STRICT, TOPIC, TOPIC_ID, event, kafka_batch
 
 
 def check(catalog: SqlCatalog, *, deep: bool = False, end: int = 10) -> Report:

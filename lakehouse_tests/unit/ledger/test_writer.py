@@ -10,22 +10,16 @@ from pyiceberg.catalog.sql import SqlCatalog
 from lakehouse.adapters.batch import Batch
 from lakehouse.adapters.kafka.client import PartitionState, TopicState
 from lakehouse.contracts.dead_letter import DEAD_LETTER
+from lakehouse.contracts.validation import Validator
 from lakehouse.domains.pgr.contract import SERVICE_EVENT
 from lakehouse.errors import LakehouseError, LedgerGapError
 from lakehouse.ledger.writer import LedgeredWriter
-from lakehouse_tests.events import TOPIC, TOPIC_ID, event, kafka_batch, numbered
+from lakehouse_tests.events import STRICT, TOPIC, TOPIC_ID, event, kafka_batch, numbered
+from lakehouse_tests.failpoints import STEPS, killed_at, watched
 
 
-class Killed(Exception):
-    """Stands for the end of the process at a step."""
-
-
-def writer(catalog: SqlCatalog, *, die_at: str | None = None) -> LedgeredWriter:
-    def on_step(step: str) -> None:
-        if step == die_at:
-            raise Killed(step)
-
-    return LedgeredWriter(catalog, SERVICE_EVENT, TOPIC, run_id="run", on_step=on_step)
+def writer(catalog: SqlCatalog) -> LedgeredWriter:
+    return LedgeredWriter(catalog, SERVICE_EVENT, TOPIC, run_id="run")
 
 
 def rows(catalog: SqlCatalog) -> list[int]:
@@ -57,8 +51,8 @@ def test_the_next_batch_is_read_while_one_is_committed(catalog: SqlCatalog) -> N
         if step == "before the swap":
             overlapped.append(second_is_asked_for.wait(timeout=30))
 
-    events = LedgeredWriter(catalog, SERVICE_EVENT, TOPIC, run_id="run", on_step=on_step)
-    assert [commit.rows for commit in events.append_all(batches())] == [9, 10]
+    with watched(catalog, on_step):
+        assert [commit.rows for commit in writer(catalog).append_all(batches())] == [9, 10]
     assert overlapped == [True, True]
     assert rows(catalog) == [n for n in range(20) if n != 3]
 
@@ -111,11 +105,11 @@ def test_a_stale_writer_lands_only_what_is_left_of_its_batch(catalog: SqlCatalog
     assert rows(catalog) == list(range(10))
 
 
-@pytest.mark.parametrize("step", ["after validation", "after dead letters", "before the swap", "after the swap"])
+@pytest.mark.parametrize("step", STEPS[1:-1])
 def test_a_batch_that_was_cut_off_at_any_step_is_completed_by_its_repeat(catalog: SqlCatalog, step: str) -> None:
     batch = kafka_batch(numbered(range(10), bad=[3, 7]))
-    with pytest.raises(Killed):
-        writer(catalog, die_at=step).append(batch)
+    with killed_at(catalog, step):
+        writer(catalog).append(batch)
     repeated = writer(catalog)
     repeated.append(batch)
     assert rows(catalog) == [0, 1, 2, 4, 5, 6, 8, 9]
@@ -125,16 +119,25 @@ def test_a_batch_that_was_cut_off_at_any_step_is_completed_by_its_repeat(catalog
 
 
 def test_a_dead_letter_stays_one_when_the_repeat_would_accept_it(catalog: SqlCatalog) -> None:
-    with pytest.raises(Killed):
-        writer(catalog, die_at="after dead letters").append(kafka_batch(numbered(range(10), bad=[3])))
+    with killed_at(catalog, "after dead letters"):
+        writer(catalog).append(kafka_batch(numbered(range(10), bad=[3])))
     writer(catalog).append(kafka_batch(numbered(range(10))))
     assert letters(catalog) == [3]
     assert 3 not in rows(catalog)
 
 
+def test_what_another_contract_has_landed_meanwhile_does_not_become_a_dead_letter(catalog: SqlCatalog) -> None:
+    batch = kafka_batch({n: event(entity_id=f"C-{n}", ward_id=None) for n in range(10)})
+    frozen = writer(catalog)
+    frozen._validator = Validator(STRICT)
+    writer(catalog).append(batch)
+    assert frozen.append(batch).dead_letters == 0
+    assert (rows(catalog), letters(catalog)) == (list(range(10)), [])
+
+
 def test_what_the_repeat_refuses_in_addition_is_added(catalog: SqlCatalog) -> None:
-    with pytest.raises(Killed):
-        writer(catalog, die_at="after dead letters").append(kafka_batch(numbered(range(10), bad=[3])))
+    with killed_at(catalog, "after dead letters"):
+        writer(catalog).append(kafka_batch(numbered(range(10), bad=[3])))
     writer(catalog).append(kafka_batch(numbered(range(10), bad=[3, 5])))
     assert letters(catalog) == [3, 5]
     assert rows(catalog) == [0, 1, 2, 4, 6, 7, 8, 9]
