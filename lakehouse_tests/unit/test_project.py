@@ -10,6 +10,7 @@ import pytest
 from lakehouse.adapters.dbt.project import DBT_PROJECT, ensure_manifest
 from lakehouse.generate import generated_files
 from lakehouse.settings import PROJECT
+from lakehouse_tests.faults.report import declared, parts, render, results
 
 BIN = Path(sys.executable).parent
 
@@ -34,6 +35,12 @@ def test_quality_gate(command: list[str]) -> None:
 def test_generated_files_are_what_the_contracts_say() -> None:
     for path, text in generated_files().items():
         assert path.read_text() == text, f"{path.name} is stale: run `python -m lakehouse.generate`"
+
+
+def test_the_table_of_faults_says_what_is_declared_and_what_the_last_run_found() -> None:
+    found, faults = results(), declared()
+    assert {name: tuple(cases) for name, cases in found.items()} == {name: f.cases for name, f in faults.items()}
+    assert parts()[1] == render(found), "README.md is stale: run `python -m lakehouse_tests.faults.report`"
 
 
 def test_dbt_parses_the_project_without_a_server() -> None:
