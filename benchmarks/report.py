@@ -56,7 +56,10 @@ def render(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
-def update_readme(names: tuple[str, ...] = ("microbatch", "latency", "history", "compaction", "backfill")) -> None:
+NAMES = ("microbatch", "ingestion", "latency", "history", "compaction", "backfill")
+
+
+def update_readme(names: tuple[str, ...] = NAMES) -> None:
     """Put the table between the two marks of the README."""
     paths = [HERE / "results" / f"{name}.json" for name in names]
     table = render([json.loads(path.read_text()) for path in paths if path.exists()])

@@ -95,7 +95,9 @@ class Validator:
         known = tuple(name for name in cells.column_names if name in {column.name for column in self.contract.fields})
         is_all_known = len(known) == cells.num_columns
         kept = pa.nulls(len(rubbish), pa.string()) if is_all_known else self.as_json(cells)
-        return self._split(cells.select(known).append_column("payload", rubbish), self._of_cells(known), kept)
+        judged = cells.select(known)
+        batch = judged.append_column("payload", rubbish).append_column("holds_nul", _rows_with_nul(judged))
+        return self._split(batch, self._of_cells(known), kept)
 
     def as_json(self, cells: pa.Table, *, with_defaults: bool = False) -> pa.ChunkedArray:
         """Each row as the text of one JSON object, without its nulls; on demand with what it was read with."""
@@ -114,12 +116,14 @@ class Validator:
 
     @cached_property
     def _of_json(self) -> _Statement:
-        return _statement(self.contract, _json_checks(), _json_head(self.contract, self._defaults))
+        checks = (*_json_checks(), *_checks(self.contract))
+        return _statement(self.contract, checks, _json_head(self.contract, self._defaults))
 
     def _of_cells(self, known: tuple[str, ...]) -> _Statement:
         if known not in self._statements:
             head = _cells_head(self.contract, self._defaults, known)
-            self._statements[known] = _statement(self.contract, _cells_checks(self.contract), head)
+            of_fields = (check for check in _checks(self.contract) if check.error_type != "WRONG_TYPE")  # all is text
+            self._statements[known] = _statement(self.contract, (*_cells_checks(), *of_fields), head)
         return self._statements[known]
 
     def _split(self, batch: pa.Table, statement: _Statement, payloads: pa.Array | pa.ChunkedArray) -> Verdict:
@@ -180,17 +184,16 @@ class _Statement:
     checks: tuple[_Check, ...]
 
 
-def _statement(contract: Contract, of_record: Iterator[_Check], extracted: str) -> _Statement:
+def _statement(contract: Contract, checks: tuple[_Check, ...], extracted: str) -> _Statement:
     """SQL for the typed fields, and for a bad record the number of the first failed check.
 
     Args:
         contract: What a record must look like.
-        of_record: Checks of the record as a whole.
+        checks: What may be wrong, in the order in which it is tried.
         extracted: Common table expressions that end with ``extracted``: row, payload, each field's text and JSON type
             as ``<field>__text`` and ``<field>__type``, and a suspicious text or null.
     """
     fields = contract.fields
-    checks = (*of_record, *_checks(contract))
     typed = ", ".join(f"{_typed(column)} as {column.name}" for column in fields)
     output = ", ".join(f"coalesce({c.name}, {c.derived}) as {c.name}" if c.derived else c.name for c in fields)
     error = " ".join(f"when {check.condition} then {i}" for i, check in enumerate(checks))
@@ -236,7 +239,7 @@ def _cells_head(contract: Contract, defaults: Mapping[str, str], known: tuple[st
     documents = [column.name for column in contract.fields if column.type is Type.JSON_OBJECT and column.name in known]
     branches = " ".join(f"when {_suspicious(name)} then {name}" for name in documents)
     suspicious = f"case {branches} end" if documents else "null::varchar"
-    return f"extracted as (select row, payload, {suspicious} as suspicious_text, {fields} from batch)"
+    return f"extracted as (select row, payload, holds_nul, {suspicious} as suspicious_text, {fields} from batch)"
 
 
 def _field(name: str, text: str, kind: str, defaults: Mapping[str, str]) -> str:
@@ -287,7 +290,7 @@ def _typed(column: Column) -> str:
             # The parser writes an object without spaces; a string that holds one is brought to the same form.
             return (
                 f"case when {kind} = 'OBJECT' then {text} "
-                f"when {kind} = 'VARCHAR' then nullif(json(try_cast({text} as json))::varchar, 'null') end"
+                f"when {kind} = 'VARCHAR' then nullif(try(json({text}))::varchar, 'null') end"
             )
         case _:
             raise ValueError(f"{column.name}: a JSON record cannot carry a field of type {column.type}")
@@ -302,12 +305,11 @@ def _json_checks() -> Iterator[_Check]:
     yield _Check("types[1] <> 'OBJECT'", "NOT_AN_OBJECT", "the record is JSON, but not an object")
 
 
-def _cells_checks(contract: Contract) -> Iterator[_Check]:
+def _cells_checks() -> Iterator[_Check]:
     """Checks of a record that came as cells."""
     yield _Check("payload is not null and try(decode(payload)) is null", "INVALID_UTF8", "the row is not valid UTF-8")
     yield _Check("payload is not null", "MALFORMED_ROW", "the row does not have one cell for each column of the header")
-    texts = ", ".join(f"{column.name}__text" for column in contract.fields)
-    yield _Check(f"contains(concat({texts}), chr(0))", "NUL_CHARACTER", "a cell holds the character U+0000")
+    yield _Check("holds_nul", "NUL_CHARACTER", "a cell holds the character U+0000")
 
 
 def _checks(contract: Contract) -> Iterator[_Check]:
@@ -328,7 +330,9 @@ def _field_checks(position: int, column: Column) -> Iterator[_Check]:
     yield _Check(f"{kind} not in {allowed}", "WRONG_TYPE", f"{name}: expected {expected}, found {{kind}}", position)
     if column.max_length:
         message = f"{name}: {{text.length}} characters, at most {column.max_length} are allowed"
-        yield _Check(f"length({text}) > {column.max_length}", "TOO_LONG", message, position)
+        # Bytes are known, characters must be counted.
+        too_long = f"strlen({text}) > {column.max_length} and length({text}) > {column.max_length}"
+        yield _Check(too_long, "TOO_LONG", message, position)
     unreadable = f"{text} is not null and {name} is null"
     match column.type:
         case Type.TIMESTAMP:
@@ -342,6 +346,22 @@ def _field_checks(position: int, column: Column) -> Iterator[_Check]:
         case Type.JSON_OBJECT:
             broken = f"{unreadable} and trim({text}) <> 'null' or not starts_with({name}, '{{')"
             yield _Check(broken, "INVALID_ATTRIBUTES", f"{name}: the string does not hold one JSON object", position)
+
+
+def _rows_with_nul(cells: pa.Table) -> pa.Array | pa.ChunkedArray:
+    """For each row whether a cell holds U+0000. As a rule none does, which a look at the bytes as a whole tells."""
+    found = pa.repeat(pa.scalar(False), cells.num_rows)
+    for column in cells.columns:
+        if any(_holds_zero(chunk.buffers()[-1]) for chunk in column.chunks):
+            found = pc.or_(found, pc.fill_null(pc.match_substring(column, "\x00"), False))
+    return found
+
+
+def _holds_zero(buffer: pa.Buffer | None) -> bool:
+    if buffer is None:
+        return False
+    smallest = pc.min(pa.Array.from_buffers(pa.uint8(), buffer.size, [None, buffer]))
+    return bool(smallest.as_py() == 0)
 
 
 def strict_problem(text: str) -> tuple[str, str] | None:

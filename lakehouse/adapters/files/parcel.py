@@ -24,7 +24,8 @@ MAX_RATIO = 200
 """Uncompressed bytes for each stored one, beyond the first `RATIO_FROM`: text of events is packed 5 to 30 times."""
 
 RATIO_FROM = 64 * 1024**2
-READ_BYTES = 4 * 1024**2
+READ_BYTES = 256 * 1024
+"""Small enough that the memory of one block serves the next."""
 
 
 class Format(StrEnum):
@@ -92,7 +93,7 @@ def inspect(path: Path, on_bytes: Callable[[int], None] = lambda read: None) -> 
         state = _state_of(file)
         if os.fstat(file.fileno()).st_size == 0:
             raise FileRefusedError(f"{path.name} is empty")
-        stream = _unpacked(file) if is_gzip else pa.PythonFile(file, "r")
+        stream = _unpacked(file) if is_gzip else file
         total = 0
         try:
             while block := stream.read(READ_BYTES):
@@ -125,6 +126,8 @@ def format_of(path: Path) -> tuple[Format, bool]:
 
 
 def _decodes(decoder: codecs.IncrementalDecoder, block: bytes) -> bool:
+    if block.isascii() and not decoder.getstate()[0]:
+        return True
     try:
         decoder.decode(block)
     except UnicodeDecodeError:

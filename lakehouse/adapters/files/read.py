@@ -18,7 +18,7 @@ from lakehouse.adapters.files.parcel import DataFile, Format
 from lakehouse.contracts.contract import Contract
 from lakehouse.errors import FileRefusedError
 
-BLOCK_BYTES = 16 * 1024**2
+BLOCK_BYTES = 32 * 1024**2
 LONGEST_LINE = 64 * 1024**2
 BOM = b"\xef\xbb\xbf"
 HEADER_ROW = 1
@@ -68,12 +68,13 @@ def _csv(file: DataFile, stream: pa.NativeFile, contract: Contract, required: Se
 
     header = _csv_header(file, encoding)
     names = _names(file, header, required)
+    text = pa.string() if file.is_utf8 else pa.binary()
     reader = pa_csv.open_csv(
         stream,
         pa_csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, encoding=encoding),
         pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep),
         pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(header, pa.binary()),
+            column_types=dict.fromkeys(header, text),
             strings_can_be_null=True,
             quoted_strings_can_be_null=True,
             null_values=EMPTY_CELLS,
@@ -83,7 +84,7 @@ def _csv(file: DataFile, stream: pa.NativeFile, contract: Contract, required: Se
     # What follows the last good row comes with an empty block at the end.
     for parsed in chain(reader, [pa.RecordBatch.from_pylist([], reader.schema)]):
         block = pa.Table.from_batches([parsed]).rename_columns(names)
-        cells, rubbish = (_whole_text if file.is_utf8 else _partly_text)(block)
+        cells, rubbish = (block, pa.nulls(len(block), pa.binary())) if file.is_utf8 else _partly_text(block)
         if malformed:
             places = _places(first, cells.num_rows, malformed)
             texts = [malformed.pop(first + i) if place is None else None for i, place in enumerate(places)]
@@ -113,11 +114,6 @@ def _csv_header(file: DataFile, encoding: str) -> list[str]:
             pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda _: "skip"),
         )
         return list(reader.schema.names)
-
-
-def _whole_text(block: pa.Table) -> tuple[pa.Table, pa.ChunkedArray]:
-    cells = block.cast(pa.schema([(name, pa.string()) for name in block.column_names]))
-    return cells, pa.chunked_array([pa.nulls(block.num_rows, pa.binary())])
 
 
 def _partly_text(block: pa.Table) -> tuple[pa.Table, pa.ChunkedArray]:

@@ -340,6 +340,6 @@ def test_every_record_of_a_file_is_numbered_once(
     reading_file = inspect(path)
     whole = read(1 << 24)
     assert [number for number, _ in whole] == list(range(2, len(whole) + 2))
-    # A record longer than a block is refused with its file; a real block has 16 MiB.
+    # A record longer than a block is refused with its file; a real block is far longer than any.
     with contextlib.suppress(FileRefusedError):
         assert read(size) == whole
