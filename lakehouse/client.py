@@ -17,6 +17,8 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -88,7 +90,7 @@ class Lakehouse:
 
         Raises:
             LakehouseError: no such table, a key that cannot be one or was used for other records, something that is no
-                record, or a column of a type that cannot be read; nothing was written.
+                record, a required column that is missing, or one of a type that cannot be read; nothing was written.
         """
         contract = _contract_of(table)
         key = idempotency_key if idempotency_key is not None else str(uuid.uuid4())
@@ -129,9 +131,18 @@ def _is_table(records: Records) -> bool:
 
 
 def _table(contract: Contract, records: Any) -> pa.Table:
-    found: pa.Table = pa.table(records)
+    try:
+        found: pa.Table = pa.table(records)
+    except pa.ArrowException as error:
+        raise LakehouseError(f"cannot append this {type(records).__name__}: {error}") from None
+    names = found.column_names
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise LakehouseError(f"column {', '.join(twice)} is there more than once")
     if problem := unreadable(contract, dict(zip(found.schema.names, found.schema.types, strict=True))):
         raise LakehouseError(problem)
+    required = [column.name for column in contract.fields if column.required and not column.derived]
+    if missing := [name for name in required if name not in names]:
+        raise LakehouseError(f"no column {', '.join(missing)}; there is {', '.join(names)}")
     return found.combine_chunks()
 
 
@@ -143,8 +154,20 @@ def _payloads(records: Any) -> list[bytes]:
     for number, record in enumerate(records, start=1):
         if not isinstance(record, Mapping):
             raise LakehouseError(f"record {number} is a {type(record).__name__}; {expected}")
-        payloads.append(json.dumps(record, default=str).encode())
+        try:
+            payloads.append(json.dumps(record, default=_as_json).encode())
+        except TypeError as error:
+            raise LakehouseError(f"record {number}: {error}; expected what JSON can hold, or a time") from None
     return payloads
+
+
+def _as_json(value: Any) -> Any:
+    """What JSON has no form for: times, decimals and ids as text, numbers of NumPy as numbers."""
+    if isinstance(value, date | Decimal | uuid.UUID):
+        return str(value)
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
 
 
 def _content_hash(given: pa.Table | list[bytes]) -> bytes:

@@ -38,12 +38,23 @@ def as_cells(columns: Iterable[pa.Array | pa.ChunkedArray], names: list[str]) ->
 
 def unreadable(contract: Contract, types: Mapping[str, pa.DataType]) -> str | None:
     """Which column is of a type that its contract cannot read, in words; None when there is none."""
-    for column in contract.fields:
-        stored = types.get(column.name)
-        allowed = (*_TEXT, *_READABLE.get(column.type, ()))
-        if stored is not None and not any(is_allowed(stored) for is_allowed in allowed):
-            return f"column {column.name} is {stored}; expected {column.type}, or text"
+    fields = {column.name: column.type for column in contract.fields}
+    for name, stored in types.items():
+        allowed = (*_TEXT, *_READABLE.get(fields[name], ())) if name in fields else (_has_text,)
+        if not any(is_allowed(stored) for is_allowed in allowed):
+            return f"column {name} is {stored}; expected {f'{fields[name]}, or ' if name in fields else ''}text"
     return None
+
+
+def _has_text(stored: pa.DataType) -> bool:
+    """Whether `_as_text` makes something of every value. Bytes may be no text."""
+    if pa.types.is_nested(stored) or pa.types.is_dictionary(stored):
+        return True
+    try:
+        pa.nulls(1, stored).cast(pa.string())
+    except pa.ArrowNotImplementedError:
+        return False
+    return "binary" not in str(stored)
 
 
 def numbered(source: str, source_id: str, first: int, values: pa.Array, cells: pa.Table | None) -> Batch:
@@ -75,5 +86,8 @@ def _as_text(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     if pa.types.is_nested(column.type):
         texts = [None if value is None else json.dumps(value, default=str) for value in column.to_pylist()]
         return pa.array(texts, pa.string())
+    if pa.types.is_dictionary(column.type):
+        # Arrow cannot look up the values of every kind of dictionary.
+        column = column.cast(pa.dictionary(column.type.index_type, pa.string()))
     text = column.cast(pa.string())
     return pc.if_else(pc.is_in(text, pa.array(EMPTY_CELLS)), None, text)
