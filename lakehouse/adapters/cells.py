@@ -84,7 +84,10 @@ def numbered(source: str, source_id: str, first: int, values: pa.Array, cells: p
 
 def _as_text(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     if pa.types.is_nested(column.type):
-        texts = [None if value is None else json.dumps(value, default=str) for value in column.to_pylist()]
+        texts = [
+            None if value is None else json.dumps(value, default=str)
+            for value in column.to_pylist(maps_as_pydicts="lossy")
+        ]
         return pa.array(texts, pa.string())
     if pa.types.is_dictionary(column.type):
         # Arrow cannot look up the values of every kind of dictionary.

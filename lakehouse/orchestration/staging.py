@@ -9,7 +9,7 @@ import dagster as dg
 from dagster import JobDefinition
 
 from lakehouse import settings as settings_module
-from lakehouse.adapters.files.staging import Staging, StagingFolder
+from lakehouse.adapters.files.staging import Staging, StagingFolder, is_inside
 from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.contracts.contract import Contract
 from lakehouse.errors import FileGoneError, FileRefusedError
@@ -57,6 +57,8 @@ def _take(
 
     catalog = iceberg.catalog()
     for name in config.names:
+        if not is_inside(name):
+            raise dg.Failure(f"{name} does not lie in the staging folder", allow_retries=False)
         try:
             with staging.fetched(name) as path:
                 outcome = ingest_file(catalog, contract, path, run_id=context.run.run_id)

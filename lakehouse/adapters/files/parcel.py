@@ -42,6 +42,15 @@ _FORMATS = {
     ".jsonl": Format.JSON_LINES,
     ".ndjson": Format.JSON_LINES,
 }
+_OTHERS = {
+    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
+    b"\x1f\x8b": "packed by gzip; name it so, and pack it once",
+    b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save it as CSV",
+    b"PAR1": "Parquet; name it so",
+}
+"""First bytes of what is no text, whatever the file's name says."""
+
 SUFFIXES = f"{' '.join(_FORMATS)}, each also with .gz"
 
 
@@ -97,6 +106,8 @@ def inspect(path: Path, on_bytes: Callable[[int], None] = lambda read: None) -> 
         total = 0
         try:
             while block := stream.read(READ_BYTES):
+                if total == 0 and format_ is not Format.PARQUET:
+                    _must_be_text(path, block)
                 digest.update(block)
                 is_utf8 = is_utf8 and _decodes(decoder, block)
                 total += len(block)
@@ -111,12 +122,20 @@ def inspect(path: Path, on_bytes: Callable[[int], None] = lambda read: None) -> 
     return DataFile(path, format_, is_gzip, digest.hexdigest(), is_utf8, state)
 
 
+def _must_be_text(path: Path, block: bytes) -> None:
+    for start, what in _OTHERS.items():
+        if block.startswith(start):
+            raise FileRefusedError(f"{path.name} is {what}")
+
+
 def format_of(path: Path) -> tuple[Format, bool]:
     """Format and whether it is packed.
 
     Raises:
-        FileRefusedError: the name says neither.
+        FileRefusedError: the name says neither, or cannot be shown.
     """
+    if not path.name.isprintable():
+        raise FileRefusedError(f"{path.name!r} has a name with unprintable characters; rename it")
     suffixes = [suffix.lower() for suffix in path.suffixes]
     is_gzip = bool(suffixes) and suffixes[-1] == ".gz"
     last = suffixes[-2 if is_gzip else -1] if len(suffixes) > is_gzip else ""

@@ -48,8 +48,16 @@ def read(
                 end = first + len(values)
                 if end > start:
                     yield numbered(source, file.sha256, first, values, cells)
-        except pa.ArrowInvalid as error:
-            raise FileRefusedError(f"{file.path.name} cannot be read as {file.format}: {error}") from None
+        except (pa.ArrowException, OSError) as error:
+            raise FileRefusedError(f"{file.path.name} cannot be read as {file.format}: {_in_words(error)}") from None
+
+
+def _in_words(error: Exception) -> str:
+    """What the reader says, where it says it to programmers."""
+    text = str(error)
+    if "straddling object" in text:
+        return f"a record is longer than {BLOCK_BYTES // 1024**2} MiB; is a quotation mark not closed?"
+    return "it has no header with a line below it" if "Empty CSV file" in text else text
 
 
 Block = tuple[int, pa.Array, pa.Table | None]
@@ -110,7 +118,7 @@ def _csv_header(file: DataFile, encoding: str) -> list[str]:
     with file.open() as stream:
         reader = pa_csv.open_csv(
             stream,
-            pa_csv.ReadOptions(use_threads=False, encoding=encoding),
+            pa_csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, encoding=encoding),
             pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda _: "skip"),
         )
         return list(reader.schema.names)
@@ -175,7 +183,7 @@ def _names(file: DataFile, found: list[str], required: Sequence[str]) -> list[st
     """The columns' names as the contract writes them; all that it requires must be there."""
     names = [name.removeprefix(BOM.decode("latin-1")).strip().lower() for name in found]
     names = [name or f"column_{number}" for number, name in enumerate(names, start=1)]
-    listed = ", ".join(found[:30])
+    listed = "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in ", ".join(found)[:500])
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise FileRefusedError(f"{file.path.name}: column {', '.join(twice)} more than once in the header: {listed}")
     if missing := [name for name in required if name not in names]:

@@ -25,6 +25,11 @@ def is_finished(name: str) -> bool:
     return bool(name) and not name.startswith(".") and not name.endswith(UNFINISHED)
 
 
+def is_inside(name: str) -> bool:
+    """Whether a name is that of something in the place itself, and leads nowhere else."""
+    return Path(name).name == name != ".."
+
+
 class Staging(ABC):
     """The place. What is in ``done`` and ``refused`` below it was looked at already."""
 

@@ -2,8 +2,12 @@
 
 import contextlib
 import gzip
+import io
 import json
+import os
+import zipfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -239,10 +243,57 @@ def test_a_file_that_another_process_completes_in_between_lands_once(
     assert check(catalog, deep=True).verdict == "complete"
 
 
+def zipped(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("events.csv", content)
+    return packed.getvalue()
+
+
+def parquet(**columns: list[Any]) -> bytes:
+    written = io.BytesIO()
+    pq.write_table(pa.table(columns), written, compression="none")
+    return written.getvalue()
+
+
+TEXT = (HEADER + "\n" + GOOD.format(1) + "\n").encode()
+RUBBISH_INSIDE = parquet(**{name: [str(value)] for name, value in SUBMITTED.items()}, note=["x" * 500])
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("events.csv", b"", "is empty"),
+        ("events.csv", b"\xef\xbb\xbf", "no header with a line below it"),
+        ("events.csv", b"\n\n", "no header with a line below it"),
+        ("events.csv", HEADER.encode(), "no header with a line below it"),
+        ("events.csv", TEXT.decode().encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
+        ("events.jsonl", '{"a": 1}'.encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
+        (
+            "events.csv",
+            TEXT.decode().encode("utf-16-le"),
+            "no column event_time.*its header is: e\N{REPLACEMENT CHARACTER}v",
+        ),
+        ("events.csv", zipped(TEXT), "is a zip archive or a spreadsheet"),
+        ("events.zip", zipped(TEXT), "none of the known formats"),
+        ("events.csv", gzip.compress(TEXT), "is packed by gzip"),
+        ("events.csv.gz", gzip.compress(gzip.compress(TEXT)), "is packed by gzip"),
+        ("events.csv.gz", gzip.compress(os.urandom(9_000))[:5_000], "cannot be read: Truncated compressed stream"),
+        ("events.csv.gz", gzip.compress(TEXT) + b"rubbish", "cannot be read"),
+        ("events.csv", parquet(a=[1]), "is Parquet; name it so"),
+        ("events.parquet", parquet(a=[1])[:-9], "cannot be read as parquet"),
+        ("events.parquet", RUBBISH_INSIDE[:40] + bytes(60) + RUBBISH_INSIDE[100:], "cannot be read as parquet"),
+        (
+            "events.parquet",
+            parquet(attributes_json=[[1]], **dict.fromkeys(HEADER.split(",")[:5], ["x"])),
+            "column attributes_json is list",
+        ),
+        (
+            "events.parquet",
+            parquet(photo=[b"x"], **dict.fromkeys(HEADER.split(",")[:5], ["x"])),
+            "column photo is binary; expected text",
+        ),
+        ("eve\x1b[31mnts.csv", TEXT, "unprintable"),
         ("events.txt", b"a,b\n1,2\n", "none of the known formats"),
         ("events.csv", b"a,b\n1,2\n", "no column event_time, tenant_id, service, entity_id, event_type"),
         ("events.csv", b"event_time,event_time\n1,2\n", "column event_time more than once"),
@@ -266,6 +317,67 @@ def test_a_type_clash_names_the_column(catalog: SqlCatalog, tmp_path: Path) -> N
         ingest(catalog, path)
 
 
+def test_a_header_alone_is_a_file_without_records(catalog: SqlCatalog, tmp_path: Path) -> None:
+    outcome = ingest(catalog, csv(tmp_path, []))
+    assert (outcome.rows, outcome.dead_letters) == (0, 0)
+    assert check(catalog).verdict == "complete"
+
+
+def test_a_first_record_of_megabytes_is_taken(catalog: SqlCatalog, tmp_path: Path) -> None:
+    header = HEADER + ",note"
+    assert ingest(catalog, csv(tmp_path, [GOOD + "," + "x" * 3_000_000, GOOD + ","], header=header)).rows == 2
+
+
+def test_a_quotation_mark_that_is_never_closed_is_said(
+    catalog: SqlCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 200)
+    with pytest.raises(FileRefusedError, match="is a quotation mark not closed"):
+        ingest(catalog, csv(tmp_path, [GOOD, '2024-12-17 10:00:00,t,PGR,"C', *["rest of a text"] * 50]))
+
+
+def test_typed_columns_of_parquet_are_read(catalog: SqlCatalog, tmp_path: Path) -> None:
+    moment = datetime(2024, 12, 17, 10, tzinfo=UTC)
+    given = {name: [SUBMITTED[name]] * 2 for name in ("tenant_id", "service", "entity_id", "event_type")}
+    attributes = {
+        "struct": pa.array([{"n": 7, "deep": {"a": [1]}}, None]),
+        "map": pa.array([[("n", 7)], None], pa.map_(pa.string(), pa.int64())),
+    }
+    for number, (name, column) in enumerate(attributes.items()):
+        typed = {
+            "event_time": pa.array(
+                [moment] * 2, pa.timestamp(("ns", "ms")[number], tz=("UTC", "Asia/Kolkata")[number])
+            ),
+            "event_date": pa.array([moment.date(), None]),
+            "status": pa.array(["OPEN", None]).dictionary_encode(),
+            "attributes_json": column,
+            "cost": pa.array([1, 2], pa.decimal128(5, 2)),
+        }
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table(given | typed), path)
+        assert ingest(catalog, path).rows == 2
+    struct, bare, map_, _ = sorted(stored(catalog, SERVICE_EVENT), key=lambda row: row["source_file"], reverse=True)
+    assert {row["event_time"] for row in (struct, bare, map_)} == {moment}
+    assert (struct["attributes_json"], map_["attributes_json"]) == ('{"n":7,"deep":{"a":[1]}}', '{"n":7}')
+    assert (struct["status"], bare["status"], bare["attributes_json"]) == ("OPEN", None, None)
+    assert json.loads(struct["raw_payload"])["cost"] == "1.00"
+
+
+def test_a_file_that_is_written_to_meanwhile_is_refused(tmp_path: Path) -> None:
+    path = csv(tmp_path, [GOOD] * 3)
+
+    def write_more(_: int) -> None:
+        with path.open("a") as file:
+            file.write(GOOD + "\n")
+
+    with pytest.raises(FileRefusedError, match="is being written"):
+        inspect(path, write_more)
+    file = inspect(path)
+    write_more(0)
+    with pytest.raises(FileRefusedError, match="is being written"):
+        list(reading.read(file, SERVICE_EVENT, "events.csv@1", 0))
+
+
 def test_links_folders_and_bombs_are_refused(catalog: SqlCatalog, tmp_path: Path) -> None:
     link = tmp_path / "link.csv"
     link.symlink_to(csv(tmp_path, [GOOD]))
@@ -275,6 +387,9 @@ def test_links_folders_and_bombs_are_refused(catalog: SqlCatalog, tmp_path: Path
     folder.mkdir()
     with pytest.raises(FileRefusedError, match="is not a file"):
         ingest(catalog, folder)
+    os.mkfifo(pipe := tmp_path / "pipe.csv")
+    with pytest.raises(FileRefusedError, match="is not a file"):
+        ingest(catalog, pipe)
     bomb = tmp_path / "bomb.csv.gz"
     bomb.write_bytes(gzip.compress(b"," * 100_000_000))
     with pytest.raises(FileRefusedError, match="bomb"):
