@@ -365,17 +365,18 @@ def test_typed_columns_of_parquet_are_read(catalog: SqlCatalog, tmp_path: Path) 
 
 def test_a_file_that_is_written_to_meanwhile_is_refused(tmp_path: Path) -> None:
     path = csv(tmp_path, [GOOD] * 3)
-
-    def write_more(_: int) -> None:
-        with path.open("a") as file:
-            file.write(GOOD + "\n")
-
+    whole = path.read_text()
     with pytest.raises(FileRefusedError, match="is being written"):
-        inspect(path, write_more)
+        inspect(path, lambda _: None if len(path.read_text()) > len(whole) else write_more(path))
     file = inspect(path)
-    write_more(0)
+    write_more(path)
     with pytest.raises(FileRefusedError, match="is being written"):
         list(reading.read(file, SERVICE_EVENT, "events.csv@1", 0))
+
+
+def write_more(path: Path) -> None:
+    with path.open("a") as file:
+        file.write(GOOD + "\n")
 
 
 def test_links_folders_and_bombs_are_refused(catalog: SqlCatalog, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_file_that_cannot_be_taken_is_put_away_with_a_report(
 
 
 @pytest.mark.parametrize("name", ["../secret.csv", "done/secret.csv", "/etc/secret.csv", ".."])
-def test_a_name_that_leads_out_of_the_folder_is_refused(staging: Staging, tmp_path: Path, name: str) -> None:
+def test_a_name_that_leads_out_of_the_folder_is_refused(staging: StagingFolder, tmp_path: Path, name: str) -> None:
     (tmp_path / "secret.csv").write_text(GOOD)
     config = {"ops": {"pgr_take_files": {"config": {"names": [name]}}}}
     with pytest.raises(dg.Failure, match="does not lie in the staging folder"):
