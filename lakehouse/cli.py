@@ -61,7 +61,8 @@ def main() -> None:
     """Run a command; what a user can act on is one message, not a stack trace."""
     try:
         app()
-    except LakehouseError as error:
+    # The system's own errors are of a disk, a network or a store that is taken away in the middle of the work.
+    except (LakehouseError, OSError) as error:
         Console(stderr=True, soft_wrap=True).print(f"[bold red]Error:[/bold red] {_plain(str(error))}")
         sys.exit(1)
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import BooleanExpression, In, IsNull
+from pyiceberg.expressions import BooleanExpression, In
 
 from lakehouse.adapters.iceberg.catalog import find_table
 from lakehouse.adapters.iceberg.filters import at_least, equal
@@ -19,6 +19,7 @@ from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.contracts.replay import REPLAY
 from lakehouse.errors import LakehouseError
 from lakehouse.ledger.dead_letters import find_dead_letters
+from lakehouse.ledger.replay import replayed_ids
 
 _LISTED = ("dead_letter_id", "source", "error_type", "error_message", "failed_at")
 
@@ -35,11 +36,7 @@ def list_dead_letters(
         since: Only those refused at or after this time.
     """
     letters = select_dead_letters(catalog, source=source, reason=reason, since=since, columns=_LISTED)
-    log = find_table(catalog, REPLAY.table)
-    is_replayed = pa.repeat(pa.scalar(False), letters.num_rows)
-    if log is not None:
-        done = log.scan(row_filter=IsNull("error_type"), selected_fields=("dead_letter_id",)).to_arrow()  # type: ignore[call-arg,arg-type]
-        is_replayed = pc.is_in(letters["dead_letter_id"], done["dead_letter_id"].combine_chunks())
+    is_replayed = pc.is_in(letters["dead_letter_id"], replayed_ids(catalog).combine_chunks())
     letters = letters.append_column("is_replayed", is_replayed)
     return letters.sort_by([("failed_at", "descending"), ("dead_letter_id", "ascending")])
 

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import And, NotNull
+from pyiceberg.expressions import And, IsNull, NotNull
 from pyiceberg.table import Table
 
-from lakehouse.adapters.iceberg.catalog import ensure_table
+from lakehouse.adapters.iceberg.catalog import ensure_table, find_table
 from lakehouse.adapters.iceberg.filters import equal
 from lakehouse.contracts.arrow import arrow_schema, in_schema
 from lakehouse.contracts.contract import Contract
@@ -64,22 +64,33 @@ def replay(catalog: Catalog, contract: Contract, letters: pa.Table, *, run_id: s
     validator = Validator(contract)
     now = datetime.now(UTC)
 
-    def land() -> tuple[pa.Table, Verdict, int]:
+    def land() -> tuple[pa.Table, pa.Table, Verdict, int]:
         is_done = _is_replayed(table, origin, source, letters)
-        left = letters.filter(pc.invert(is_done))
+        done, left = letters.filter(is_done), letters.filter(pc.invert(is_done))
         verdict = validator.validate(left["original_payload"])
         rows = _rows(contract, origin, left, verdict, now)
         if rows.num_rows and not is_dry_run:
             total = str(read_replayed(table.properties) + rows.num_rows)
             append(table, rows, {REPLAYED: total}, {"lakehouse.run-id": run_id, "lakehouse.replayed": source})
-        return left, verdict, rows.num_rows
+        return done, left, verdict, rows.num_rows
 
-    left, verdict, accepted = until_won(table, land)
-    if left.num_rows and not is_dry_run:
-        _write_down(catalog, contract, left, verdict, now, run_id)
+    done, left, verdict, accepted = until_won(table, land)
+    if not is_dry_run:
+        # A replay that was ended after its rows has not said so.
+        unsaid = done.filter(pc.invert(pc.is_in(done["dead_letter_id"], replayed_ids(catalog).combine_chunks())))
+        _write_down(catalog, contract, pa.concat_tables([left, unsaid]), verdict, now, run_id)
     counted = verdict.refused.group_by("error_type").aggregate([("row", "count")])
     reasons = counted.rename_columns(["error_type", "dead_letters"]).sort_by([("dead_letters", "descending")])
-    return Replay(accepted, verdict.refused.num_rows, letters.num_rows - left.num_rows, reasons)
+    return Replay(accepted, verdict.refused.num_rows, done.num_rows, reasons)
+
+
+def replayed_ids(catalog: Catalog) -> pa.ChunkedArray:
+    """Ids of the dead letters of which the log says that they became rows."""
+    log = find_table(catalog, REPLAY.table)
+    if log is None:
+        return pa.chunked_array([], pa.string())
+    became_rows = IsNull("error_type")  # type: ignore[call-arg,arg-type]
+    return log.scan(row_filter=became_rows, selected_fields=("dead_letter_id",)).to_arrow()["dead_letter_id"]
 
 
 def _is_replayed(table: Table, origin: Origin, source: str, letters: pa.Table) -> pa.ChunkedArray:
@@ -104,7 +115,18 @@ def _rows(contract: Contract, origin: Origin, letters: pa.Table, verdict: Verdic
 def _write_down(
     catalog: Catalog, contract: Contract, letters: pa.Table, verdict: Verdict, now: datetime, run_id: str
 ) -> None:
-    """Keep the attempts. They are a log, not a ledger: an attempt that was cut off here is tried again."""
+    """Keep the attempts. They are a log, not a ledger: what was cut off here is written down by the next replay.
+
+    Args:
+        catalog: Where the log is.
+        contract: The one of the attempts.
+        letters: What was tried; may be empty.
+        verdict: On the first of the letters; all after them became rows.
+        now: Time of the attempts, UTC.
+        run_id: For the evidence.
+    """
+    if not letters.num_rows:
+        return
     refused = verdict.refused.select(["row", "error_type", "error_message"])
     tried = pa.table({"row": pa.arange(0, letters.num_rows)}).join(refused, "row").sort_by("row")
     count = letters.num_rows

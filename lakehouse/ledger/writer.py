@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
-from lakehouse.adapters.batch import RECORDS, Batch
+from lakehouse.adapters.batch import RECORDS, Batch, Range
 from lakehouse.adapters.iceberg.catalog import ensure_table
 from lakehouse.adapters.kafka.client import TopicState
 from lakehouse.contracts.arrow import in_schema
@@ -147,11 +148,15 @@ class LedgeredWriter:
         part = batch.after({partition: entry.position for partition, entry in entries.items()})
         if not part.ranges or (not entries and self._is_taken(self._table)):
             return Commit(0, 0, 0, current_snapshot_id(self._table), seconds=time.monotonic() - began)
+        if refused.num_rows and not entries and not self._origin.partition:
+            # A content may be begun under two names at once; under which one its letters are kept is settled first.
+            entries = _openings(part)
+            append(self._table, rows.slice(0, 0), to_properties(self._source, entries), self._evidence())
         self._add_letters(refused, part)
         already = self._dead_letters.coordinates_from({p: read.start for p, read in part.ranges.items()})
         fresh = self._missing(rows, part, already)
         moved = self._advance(entries, part, fresh)
-        append(self._table, fresh, to_properties(self._source, moved), self._evidence(part))
+        append(self._table, fresh, to_properties(self._source, moved), self._evidence(part.ranges))
         return self._report(entries, moved, began)
 
     def _validate(self, batch: Batch) -> Verdict:
@@ -204,18 +209,18 @@ class LedgeredWriter:
         return inside
 
     def _advance(self, entries: Mapping[int, Entry], part: Batch, fresh: pa.Table) -> dict[int, Entry]:
-        read = part.counts()
+        read, openings = part.counts(), _openings(part)
         landed = {i["values"].as_py(): i["counts"].as_py() for i in pc.value_counts(self._origin.partitions(fresh))}
         moved = {}
         for partition, range_ in part.ranges.items():
-            entry = entries.get(partition) or Entry(part.source_id, first=range_.start, position=range_.start)
+            entry = entries.get(partition, openings[partition])
             rows = landed.get(partition, 0)
             moved[partition] = entry.advance(range_.end, rows=rows, dead_letters=read.get(partition, 0) - rows)
         return moved
 
-    def _evidence(self, part: Batch) -> dict[str, str]:
-        ranges = {str(partition): [read.start, read.end] for partition, read in part.ranges.items()}
-        return {"lakehouse.run-id": self._run_id, "lakehouse.ranges": json.dumps({part.source: ranges})}
+    def _evidence(self, landed: Mapping[int, Range] = MappingProxyType({})) -> dict[str, str]:
+        ranges = {str(partition): [read.start, read.end] for partition, read in landed.items()}
+        return {"lakehouse.run-id": self._run_id, "lakehouse.ranges": json.dumps({self._source: ranges})}
 
     def _report(self, before: Mapping[int, Entry], after: Mapping[int, Entry], began: float) -> Commit:
         def gained(name: str) -> int:
@@ -229,6 +234,11 @@ class LedgeredWriter:
             positions={partition: entry.position for partition, entry in after.items()},
             seconds=time.monotonic() - began,
         )
+
+
+def _openings(part: Batch) -> dict[int, Entry]:
+    """Accounts of the partitions of a batch as they are before its first record."""
+    return {p: Entry(part.source_id, first=read.start, position=read.start) for p, read in part.ranges.items()}
 
 
 def _ahead(items: Iterable[T]) -> Iterator[T]:

@@ -226,6 +226,27 @@ def test_the_same_content_under_two_names_at_once_lands_once(
     assert gaps(check(catalog, deep=True)) == ""
 
 
+@pytest.mark.parametrize("step", ["before the swap", "dead letters before the swap", "after dead letters"])
+def test_the_same_refused_rows_under_two_names_at_once_are_kept_once(
+    catalog: SqlCatalog, other_catalog: SqlCatalog, tmp_path: Path, step: str
+) -> None:
+    path = csv(tmp_path, [GOOD, BAD] * 5)
+    twin = tmp_path / "twin.csv"
+    twin.write_bytes(path.read_bytes())
+    raced: list[Outcome] = []
+
+    def on_step(name: str) -> None:
+        if name == step and not raced:
+            raced.append(ingest(other_catalog, twin))
+
+    with watched(catalog, on_step):
+        outcome = ingest(catalog, path)
+    assert outcome.source == raced[0].source
+    assert (outcome.rows, outcome.dead_letters) == (raced[0].rows, raced[0].dead_letters) == (5, 5)
+    assert len(stored(catalog, SERVICE_EVENT)) == len(stored(catalog, DEAD_LETTER)) == 5
+    assert check(catalog, deep=True).verdict == "complete"
+
+
 def test_a_file_that_another_process_completes_in_between_lands_once(
     catalog: SqlCatalog, other_catalog: SqlCatalog, tmp_path: Path
 ) -> None:

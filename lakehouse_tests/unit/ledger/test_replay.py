@@ -25,6 +25,7 @@ from lakehouse.ledger.writer import LedgeredWriter
 from lakehouse.naming import PGR_EVENTS_TOPIC
 from lakehouse_tests.catalogs import sqlite_catalog
 from lakehouse_tests.events import STRICT, TOPIC, TOPIC_ID, event, kafka_batch
+from lakehouse_tests.failpoints import killed_at
 
 
 def check(catalog: SqlCatalog, *, deep: bool = False, end: int = 10) -> Report:
@@ -110,6 +111,17 @@ def test_attempts_are_counted_and_shown(catalog: SqlCatalog) -> None:
     assert [attempt["error_type"] for attempt in attempts(catalog, f"{TOPIC}:0:3")] == [None]
     listed = {row["dead_letter_id"]: row["is_replayed"] for row in list_dead_letters(catalog).to_pylist()}
     assert listed == {f"{TOPIC}:0:3": True, f"{TOPIC}:0:5": False}
+
+
+def test_a_replay_that_was_ended_before_it_was_written_down_is_written_down_by_the_next(catalog: SqlCatalog) -> None:
+    land(catalog, ten(without_ward=(3,), rubbish=(5,)))
+    with killed_at(catalog, "after the swap"):
+        again(catalog)
+    assert attempts(catalog, f"{TOPIC}:0:3") == []
+    done = again(catalog)
+    assert (done.accepted, done.refused, done.already) == (0, 1, 1)
+    assert [attempt["error_type"] for attempt in attempts(catalog, f"{TOPIC}:0:3")] == [None]
+    assert [attempt["error_type"] for attempt in attempts(catalog, f"{TOPIC}:0:5")] == ["INVALID_JSON"]
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
