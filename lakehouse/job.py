@@ -15,6 +15,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from lakehouse.errors import LakehouseError
 from lakehouse.naming import Domain
+from lakehouse.orchestration.partitions import DAILY
 from lakehouse.settings import Settings
 from lakehouse.stack.environment import exports
 
@@ -71,9 +72,13 @@ def backfill(settings: Settings, domain: Domain, first: date, last: date, *, on_
     """Process days of silver and gold again, both ends included, in one run; what waits on the topics is landed first.
 
     Raises:
-        LakehouseError: as `run_daily`, and where the first day is after the last.
+        LakehouseError: as `run_daily`, and where the first day is after the last, or a day is none of `DAILY`.
     """
     if first > last:
         raise LakehouseError(f"the first day, {first}, is after the last, {last}")
+    for day in (first, last):
+        if not DAILY.has_partition_key(str(day)):
+            days = f"{DAILY.get_first_partition_key()} to {DAILY.get_last_partition_key()}"
+            raise LakehouseError(f"{day} is none of the days that can be processed again: {days}")
     tags = {ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(last)}
     run_daily(settings, domain, tags, on_step=on_step)

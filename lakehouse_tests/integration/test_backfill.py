@@ -48,7 +48,16 @@ def test_a_range_of_days_is_one_run_over_these_days(feed: Feed, instance: dg.Dag
     assert [str(day) for (day,) in feed.stack.sql(query, feed.topic)] == days[1:4]
 
 
-def test_a_range_that_ends_before_it_begins_is_one_clear_line(feed: Feed) -> None:
-    done = backfill(feed.stack.settings, "2025-07-02", "2025-07-01")
+@pytest.mark.parametrize(
+    ("first", "last", "message"),
+    [
+        ("2025-07-02", "2025-07-01", "the first day, 2025-07-02, is after the last, 2025-07-01"),
+        ("2019-12-31", "2025-07-01", "2019-12-31 is none of the days that can be processed again: 2020-01-01 to "),
+        ("2025-07-01", "2999-01-01", "2999-01-01 is none of the days that can be processed again: 2020-01-01 to "),
+    ],
+)
+def test_days_that_cannot_be_processed_are_one_clear_line(feed: Feed, first: str, last: str, message: str) -> None:
+    done = backfill(feed.stack.settings, first, last)
     assert done.returncode == 1
-    assert done.stderr.strip() == "Error: the first day, 2025-07-02, is after the last, 2025-07-01"
+    assert done.stderr.startswith(f"Error: {message}")
+    assert done.stderr.count("\n") == 1

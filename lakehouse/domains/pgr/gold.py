@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import dagster as dg
-
 from lakehouse.naming import Domain
 from lakehouse.orchestration.dbt import build_dbt_assets
-
-DAILY = dg.DailyPartitionsDefinition(start_date="2020-01-01", end_offset=1)
-"""UTC days of the events; today is one of them."""
+from lakehouse.orchestration.partitions import DAILY
 
 pgr_models = build_dbt_assets(Domain.PGR, partitions=DAILY)
