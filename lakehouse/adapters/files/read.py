@@ -19,6 +19,12 @@ from lakehouse.contracts.contract import Contract
 from lakehouse.errors import FileRefusedError
 
 BLOCK_BYTES = 32 * 1024**2
+PARSED_BYTES = 1024**2
+"""What is parsed at once stays in the processor's cache: twice as fast."""
+
+STRADDLING = "straddling object"
+"""In the parser's words: a record is longer than a block."""
+
 LONGEST_LINE = 64 * 1024**2
 BOM = b"\xef\xbb\xbf"
 HEADER_ROW = 1
@@ -34,7 +40,7 @@ def read(
         file: What to read.
         contract: Names the columns that must be there.
         source: Name of the delivery.
-        start: Number of the first record that is wanted; batches before it are left out.
+        start: Number of the first record that is wanted.
         defaults: Columns that need not be there.
 
     Raises:
@@ -42,29 +48,66 @@ def read(
     """
     required = [c.name for c in contract.fields if c.required and not c.derived and c.name not in defaults]
     readers = {Format.CSV: _csv, Format.PARQUET: _parquet, Format.JSON_LINES: _json_lines}
-    with file.open() as stream:
-        try:
-            for first, values, cells in readers[file.format](file, stream, contract, required):
-                end = first + len(values)
-                if end > start:
-                    yield numbered(source, file.sha256, first, values, cells)
-        except (pa.ArrowException, OSError) as error:
-            raise FileRefusedError(f"{file.path.name} cannot be read as {file.format}: {_in_words(error)}") from None
+    try:
+        for first, values, cells in readers[file.format](file, contract, required):
+            known = max(0, start - first)
+            if known < len(values):
+                start = first + len(values)
+                rest = cells.slice(known) if cells is not None else None
+                yield numbered(source, file.sha256, first + known, values.slice(known), rest)
+    except (pa.ArrowException, OSError) as error:
+        raise FileRefusedError(f"{file.path.name} cannot be read as {file.format}: {_in_words(error)}") from None
 
 
 def _in_words(error: Exception) -> str:
     """What the reader says, where it says it to programmers."""
     text = str(error)
-    if "straddling object" in text:
+    if STRADDLING in text:
         return f"a record is longer than {BLOCK_BYTES // 1024**2} MiB; is a quotation mark not closed?"
     return "it has no header with a line below it" if "Empty CSV file" in text else text
 
 
-Block = tuple[int, pa.Array, pa.Table | None]
+Block = tuple[int, pa.Array | pa.ChunkedArray, pa.Table | None]
 """Number of the first record, the records' bytes (null for those that have cells), and the cells."""
 
+CellBlock = tuple[int, pa.Array, pa.Table]
+"""The same of a file that has cells."""
 
-def _csv(file: DataFile, stream: pa.NativeFile, contract: Contract, required: Sequence[str]) -> Iterator[Block]:
+
+def _csv(file: DataFile, contract: Contract, required: Sequence[str]) -> Iterator[Block]:
+    """In small blocks; where a record is longer than one, all over again in large ones."""
+    for block_bytes in (PARSED_BYTES, BLOCK_BYTES):
+        try:
+            with file.open() as stream:
+                yield from _together(_csv_blocks(file, stream, contract, required, block_bytes))
+            return
+        except pa.ArrowInvalid as error:
+            if block_bytes == BLOCK_BYTES or STRADDLING not in str(error):
+                raise
+
+
+def _together(blocks: Iterator[CellBlock]) -> Iterator[Block]:
+    """Blocks put together until they are as large as a batch."""
+    waiting: list[CellBlock] = []
+    size = 0
+    for block in blocks:
+        waiting.append(block)
+        size += block[2].nbytes
+        if size >= BLOCK_BYTES:
+            yield _joined(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(blocks: list[CellBlock]) -> Block:
+    firsts, rubbish, cells = zip(*blocks, strict=True)
+    return firsts[0], pa.chunked_array(rubbish), pa.concat_tables(cells)
+
+
+def _csv_blocks(
+    file: DataFile, stream: pa.NativeFile, contract: Contract, required: Sequence[str], block_bytes: int
+) -> Iterator[CellBlock]:
     malformed: dict[int, bytes] = {}
 
     # The parser hands rows that it cannot split over as text: where the file is not UTF-8, every byte as a character.
@@ -74,12 +117,12 @@ def _csv(file: DataFile, stream: pa.NativeFile, contract: Contract, required: Se
         malformed[row.number] = row.text.encode(encoding)
         return "skip"
 
-    header = _csv_header(file, encoding)
+    header = _csv_header(file, encoding, block_bytes)
     names = _names(file, header, required)
     text = pa.string() if file.is_utf8 else pa.binary()
     reader = pa_csv.open_csv(
         stream,
-        pa_csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, encoding=encoding),
+        pa_csv.ReadOptions(use_threads=False, block_size=block_bytes, encoding=encoding),
         pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep),
         pa_csv.ConvertOptions(
             column_types=dict.fromkeys(header, text),
@@ -114,17 +157,17 @@ def _places(first: int, count: int, malformed: Collection[int]) -> list[int | No
     return places
 
 
-def _csv_header(file: DataFile, encoding: str) -> list[str]:
+def _csv_header(file: DataFile, encoding: str, block_bytes: int) -> list[str]:
     with file.open() as stream:
         reader = pa_csv.open_csv(
             stream,
-            pa_csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, encoding=encoding),
+            pa_csv.ReadOptions(use_threads=False, block_size=block_bytes, encoding=encoding),
             pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda _: "skip"),
         )
         return list(reader.schema.names)
 
 
-def _partly_text(block: pa.Table) -> tuple[pa.Table, pa.ChunkedArray]:
+def _partly_text(block: pa.Table) -> tuple[pa.Table, pa.Array]:
     """Cells as text; a row with a cell that is not UTF-8 keeps its bytes instead. Row by row: it is rare."""
     rows: list[dict[str, str | None]] = []
     rubbish: list[bytes | None] = []
@@ -137,7 +180,7 @@ def _partly_text(block: pa.Table) -> tuple[pa.Table, pa.ChunkedArray]:
             rows.append({})
             rubbish.append(b",".join(map(_as_cell, cells.values())))
     schema = pa.schema([(name, pa.string()) for name in block.column_names])
-    return pa.Table.from_pylist(rows, schema), pa.chunked_array([pa.array(rubbish, pa.binary())])
+    return pa.Table.from_pylist(rows, schema), pa.array(rubbish, pa.binary())
 
 
 def _as_cell(value: bytes | None) -> bytes:
@@ -145,15 +188,16 @@ def _as_cell(value: bytes | None) -> bytes:
     return b'"' + text.replace(b'"', b'""') + b'"' if any(mark in text for mark in (b",", b'"', b"\n", b"\r")) else text
 
 
-def _json_lines(file: DataFile, stream: pa.NativeFile, contract: Contract, required: Sequence[str]) -> Iterator[Block]:
+def _json_lines(file: DataFile, contract: Contract, required: Sequence[str]) -> Iterator[Block]:
     number, rest = 1, b""
-    while block := stream.read(BLOCK_BYTES):
-        *lines, rest = (rest + block).split(b"\n")
-        if len(rest) > LONGEST_LINE:
-            raise FileRefusedError(f"{file.path.name}: line {number + len(lines)} has no end; is it JSON Lines?")
-        if lines:
-            yield number, _lines(lines, number), None
-            number += len(lines)
+    with file.open() as stream:
+        while block := stream.read(BLOCK_BYTES):
+            *lines, rest = (rest + block).split(b"\n")
+            if len(rest) > LONGEST_LINE:
+                raise FileRefusedError(f"{file.path.name}: line {number + len(lines)} has no end; is it JSON Lines?")
+            if lines:
+                yield number, _lines(lines, number), None
+                number += len(lines)
     if rest:
         yield number, _lines([rest], number), None
 
@@ -164,12 +208,11 @@ def _lines(lines: list[bytes], number: int) -> pa.Array:
     return pa.array([line.strip() for line in lines], pa.binary())
 
 
-def _parquet(file: DataFile, stream: pa.NativeFile, contract: Contract, required: Sequence[str]) -> Iterator[Block]:
-    with TemporaryFile() as unpacked:
+def _parquet(file: DataFile, contract: Contract, required: Sequence[str]) -> Iterator[Block]:
+    with file.open() as stream, TemporaryFile() as unpacked:
         if file.is_gzip:
             shutil.copyfileobj(stream, unpacked)
-            stream = pa.PythonFile(unpacked, "r")
-        content = pq.ParquetFile(stream)
+        content = pq.ParquetFile(pa.PythonFile(unpacked, "r") if file.is_gzip else stream)
         names = _names(file, content.schema_arrow.names, required)
         if problem := unreadable(contract, dict(zip(names, content.schema_arrow.types, strict=True))):
             raise FileRefusedError(f"{file.path.name}: {problem}")

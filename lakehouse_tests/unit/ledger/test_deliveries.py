@@ -165,11 +165,17 @@ def test_files_of_one_name_and_different_content_are_both_taken(catalog: SqlCata
     assert [account.bronze for account in check(catalog).accounts] == [5, 6]
 
 
+def read_in_blocks(monkeypatch: pytest.MonkeyPatch, size: int, together: int | None = None) -> None:
+    """Parse blocks of so many bytes, and put them together to so many, by default one at a time."""
+    monkeypatch.setattr(reading, "PARSED_BYTES", size)
+    monkeypatch.setattr(reading, "BLOCK_BYTES", together or size)
+
+
 @pytest.mark.parametrize("step", ["after validation", "after dead letters", *COMMIT, "after recording"])
 def test_a_file_that_was_cut_off_at_any_step_is_completed_by_its_repeat(
     catalog: SqlCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    monkeypatch.setattr(reading, "BLOCK_BYTES", 200)
+    read_in_blocks(monkeypatch, 200)
     path = csv(tmp_path, [GOOD, BAD, GOOD, "x"] * 5)
     for _ in range(1 if step == "after recording" else 2):
         with killed_at(catalog, step):
@@ -190,7 +196,7 @@ def test_a_file_that_was_cut_off_at_any_step_is_completed_by_its_repeat(
 def test_a_file_that_was_cut_off_is_completed_under_another_name(
     catalog: SqlCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "BLOCK_BYTES", 200)
+    read_in_blocks(monkeypatch, 200)
     path = csv(tmp_path, [GOOD, BAD] * 10)
     with killed_at(catalog, "after the swap"):
         ingest(catalog, path)
@@ -204,7 +210,7 @@ def test_a_file_that_was_cut_off_is_completed_under_another_name(
 def test_the_same_content_under_two_names_at_once_lands_once(
     catalog: SqlCatalog, other_catalog: SqlCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "BLOCK_BYTES", 200)
+    read_in_blocks(monkeypatch, 200)
     path = csv(tmp_path, [GOOD] * 10)
     twin = tmp_path / "twin.csv"
     twin.write_bytes(path.read_bytes())
@@ -349,10 +355,21 @@ def test_a_first_record_of_megabytes_is_taken(catalog: SqlCatalog, tmp_path: Pat
     assert ingest(catalog, csv(tmp_path, [GOOD + "," + "x" * 3_000_000, GOOD + ","], header=header)).rows == 2
 
 
+def test_a_record_longer_than_a_small_block_is_taken_and_none_before_it_comes_again(
+    catalog: SqlCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_in_blocks(monkeypatch, 400, together=2_000)
+    path = csv(tmp_path, [*[GOOD + ","] * 50, GOOD + "," + "x" * 1_000, GOOD + ","], header=HEADER + ",note")
+    batches = list(reading.read(inspect(path), SERVICE_EVENT, "events.csv@1", 0))
+    assert len(batches) > 2
+    assert [number for b in batches for number in b.records["offset"].to_pylist()] == list(range(2, 54))
+    assert ingest(catalog, path).rows == 52
+
+
 def test_a_quotation_mark_that_is_never_closed_is_said(
     catalog: SqlCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "BLOCK_BYTES", 200)
+    read_in_blocks(monkeypatch, 200)
     with pytest.raises(FileRefusedError, match="is a quotation mark not closed"):
         ingest(catalog, csv(tmp_path, [GOOD, '2024-12-17 10:00:00,t,PGR,"C', *["rest of a text"] * 50]))
 
@@ -467,7 +484,7 @@ def test_every_record_of_a_file_is_numbered_once(
     contract = Contract("any", SERVICE_EVENT.table, 1, "", fields=(), lineage=(), partition_by=())
 
     def read(block: int) -> list[tuple[int, Any]]:
-        monkeypatch.setattr(reading, "BLOCK_BYTES", block)
+        read_in_blocks(monkeypatch, block)
         batches = list(reading.read(reading_file, contract, "mixed.csv@1", 0))
         assert [(b.ranges[0].end - b.ranges[0].start) for b in batches] == [b.records.num_rows for b in batches]
         cells = [row for batch in batches if batch.cells for row in batch.cells.to_pylist()]
