@@ -87,12 +87,12 @@ class Stack:
 
     settings: Settings
 
-    def sql(self, statement: str, *parameters: Any) -> list[list[Any]]:
-        """Ask Trino through its plain client."""
+    def sql(self, statement: str, *parameters: Any, timezone: str = "UTC") -> list[list[Any]]:
+        """Ask Trino through its plain client, which says what time zone it is in."""
         from trino.dbapi import connect
 
         connection = connect(  # type: ignore[no-untyped-call]
-            host=LOOPBACK, port=self.settings.trino_port, user="tests", catalog="iceberg", timezone="UTC"
+            host=LOOPBACK, port=self.settings.trino_port, user="tests", catalog="iceberg", timezone=timezone
         )
         try:
             cursor = connection.cursor()

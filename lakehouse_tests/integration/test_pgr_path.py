@@ -250,11 +250,15 @@ def test_a_row_inserted_by_sql_is_shown_as_direct_and_is_no_gap(feed: Feed) -> N
     feed.send(mixed(10))
     run_job()
     before = sum(account.direct for account in audit().accounts)
-    feed.stack.sql(
+    insert = (
         "insert into iceberg.bronze.service_events_raw"
-        " (event_date, event_time, tenant_id, service, entity_id, event_type)"
-        " values (date '2026-03-01', timestamp '2026-03-01 00:00:00 UTC', 'by sql', 'PGR', 'C-1', 'CaseSubmitted')"
+        " (event_date, event_time, tenant_id, service, entity_id, event_type) values (?, ?, ?, ?, ?, ?)"
     )
+    # Without a zone a time is in UTC, wherever the client says it is.
+    values = (date(2026, 3, 1), datetime(2026, 3, 1, 1, 30), feed.topic, "PGR", "C-1", "CaseSubmitted")  # noqa: DTZ001
+    feed.stack.sql(insert, *values, timezone="Asia/Kolkata")
+    stored = "select to_iso8601(event_time) from iceberg.bronze.service_events_raw where tenant_id = ?"
+    assert feed.stack.sql(stored, feed.topic) == [["2026-03-01T01:30:00.000000Z"]]
     report = audit()
     assert (report.verdict, sum(account.direct for account in report.accounts)) == ("complete", before + 1)
     (table,) = [account for account in report.accounts if account.direct]
