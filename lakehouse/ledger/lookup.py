@@ -36,7 +36,7 @@ def list_dead_letters(
         since: Only those refused at or after this time.
     """
     letters = select_dead_letters(catalog, source=source, reason=reason, since=since, columns=_LISTED)
-    is_replayed = pc.is_in(letters["dead_letter_id"], replayed_ids(catalog).combine_chunks())
+    is_replayed = pc.is_in(letters["dead_letter_id"], replayed_ids(catalog))
     letters = letters.append_column("is_replayed", is_replayed)
     return letters.sort_by([("failed_at", "descending"), ("dead_letter_id", "ascending")])
 

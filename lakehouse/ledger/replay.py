@@ -76,21 +76,26 @@ def replay(catalog: Catalog, contract: Contract, letters: pa.Table, *, run_id: s
 
     done, left, verdict, accepted = until_won(table, land)
     if not is_dry_run:
-        # A replay that was ended after its rows has not said so.
-        unsaid = done.filter(pc.invert(pc.is_in(done["dead_letter_id"], replayed_ids(catalog).combine_chunks())))
-        _write_down(catalog, contract, pa.concat_tables([left, unsaid]), verdict, now, run_id)
+        if done.num_rows:
+            # A replay that was ended after its rows has not said so.
+            done = done.filter(pc.invert(pc.is_in(done["dead_letter_id"], replayed_ids(catalog))))
+        _write_down(catalog, contract, pa.concat_tables([left, done]), verdict, now, run_id)
     counted = verdict.refused.group_by("error_type").aggregate([("row", "count")])
     reasons = counted.rename_columns(["error_type", "dead_letters"]).sort_by([("dead_letters", "descending")])
-    return Replay(accepted, verdict.refused.num_rows, done.num_rows, reasons)
+    return Replay(accepted, verdict.refused.num_rows, letters.num_rows - left.num_rows, reasons)
 
 
-def replayed_ids(catalog: Catalog) -> pa.ChunkedArray:
+def replayed_ids(catalog: Catalog) -> pa.Array:
     """Ids of the dead letters of which the log says that they became rows."""
     log = find_table(catalog, REPLAY.table)
     if log is None:
-        return pa.chunked_array([], pa.string())
+        return pa.array([], pa.string())
     became_rows = IsNull("error_type")  # type: ignore[call-arg,arg-type]
-    return log.scan(row_filter=became_rows, selected_fields=("dead_letter_id",)).to_arrow()["dead_letter_id"]
+    return (
+        log.scan(row_filter=became_rows, selected_fields=("dead_letter_id",))
+        .to_arrow()["dead_letter_id"]
+        .combine_chunks()
+    )
 
 
 def _is_replayed(table: Table, origin: Origin, source: str, letters: pa.Table) -> pa.ChunkedArray:

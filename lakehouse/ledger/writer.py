@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -151,7 +150,7 @@ class LedgeredWriter:
         if refused.num_rows and not entries and not self._origin.partition:
             # A content may be begun under two names at once; under which one its letters are kept is settled first.
             entries = _openings(part)
-            append(self._table, rows.slice(0, 0), to_properties(self._source, entries), self._evidence())
+            append(self._table, rows.slice(0, 0), to_properties(self._source, entries), self._evidence({}))
         self._add_letters(refused, part)
         already = self._dead_letters.coordinates_from({p: read.start for p, read in part.ranges.items()})
         fresh = self._missing(rows, part, already)
@@ -218,7 +217,7 @@ class LedgeredWriter:
             moved[partition] = entry.advance(range_.end, rows=rows, dead_letters=read.get(partition, 0) - rows)
         return moved
 
-    def _evidence(self, landed: Mapping[int, Range] = MappingProxyType({})) -> dict[str, str]:
+    def _evidence(self, landed: Mapping[int, Range]) -> dict[str, str]:
         ranges = {str(partition): [read.start, read.end] for partition, read in landed.items()}
         return {"lakehouse.run-id": self._run_id, "lakehouse.ranges": json.dumps({self._source: ranges})}
 

@@ -65,11 +65,11 @@ class Dagster(Server):
         folder = make_folder(server_folder(settings, self.name))
         make_folder(folder / "storage")
         instance = folder / "dagster.yaml"
-        instance.unlink(missing_ok=True)
         if settings.compute_logs:
             ours = yaml.safe_load((PROJECT / "dagster.yaml").read_text())
             write_file(instance, json.dumps(ours | {"compute_logs": _compute_logs(settings)}, indent=2) + "\n")
-        else:
+        elif not (instance.is_symlink() and instance.readlink() == PROJECT / "dagster.yaml"):
+            instance.unlink(missing_ok=True)
             instance.symlink_to(PROJECT / "dagster.yaml")
         location = {"grpc_server": {"socket": str(_socket(settings)), "location_name": LOCATION}}
         # JSON is YAML.

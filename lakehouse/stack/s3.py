@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lakehouse.adapters.s3.client import explained, open_client, require_bucket
 from lakehouse.errors import LakehouseError
 from lakehouse.naming import Domain
 from lakehouse.settings import Settings
@@ -94,6 +93,9 @@ class S3Proxy(Server):
 
     def after_start(self, settings: Settings) -> None:
         """Make the buckets that the settings name."""
+        # Here and not above: every command would pay for the import of Amazon's client.
+        from lakehouse.adapters.s3.client import explained, open_client
+
         try:
             for bucket in settings.s3_buckets:
                 with explained(settings, bucket):
@@ -105,6 +107,8 @@ class S3Proxy(Server):
 
     def check(self, settings: Settings) -> str:
         """Look into every bucket that the settings name."""
+        from lakehouse.adapters.s3.client import require_bucket
+
         try:
             for bucket in settings.s3_buckets:
                 require_bucket(settings, bucket)
