@@ -1,5 +1,6 @@
 """Events for the benchmarks: about 300 bytes each, unique ids, one service, event times of two days.
 
+All but the ids comes from a stock of different events, so that ten millions are written in a minute or two.
 The ids go to files before the first message is sent; `judge.py` holds the tables against these files.
 """
 
@@ -22,6 +23,8 @@ from lakehouse.settings import Settings
 
 PARTITIONS = 3
 DAYS = 2
+STOCK = 100_000
+"""Events that differ in more than their id: far more than a compressor looks back."""
 
 _TENANTS = ("pb.amritsar", "pb.jalandhar", "pb.ludhiana", "pb.patiala", "pb.mohali")
 _STEPS = (
@@ -68,12 +71,18 @@ def events(count: int, *, seed: int, broken: float = 0.0) -> Iterator[Event]:
     """
     chance = random.Random(seed)  # noqa: S311
     start = datetime.now(UTC) - timedelta(days=DAYS)
-    step = timedelta(days=DAYS) / max(count, 1)
+    size = min(count, STOCK)
+    records = [_record(chance, start + number * timedelta(days=DAYS) / size) for number in range(size)]
+    stock = [(record["entity_id"].encode(), _text(record)[1:].encode()) for record in records]
     for number in range(count):
-        record = _record(chance, start + number * step)
+        event_id = str(uuid.UUID(int=chance.getrandbits(128), version=4))
+        key, rest = stock[number % size]
         is_broken = broken > 0 and chance.random() < broken
-        value = _broken(chance, record) if is_broken else json.dumps(record, separators=(",", ":")).encode()
-        yield Event(record["event_id"], record["entity_id"].encode(), value, is_broken)
+        if is_broken:
+            value = _broken(chance, {"event_id": event_id, **records[number % size]})
+        else:
+            value = b'{"event_id":"%b",%b' % (event_id.encode(), rest)
+        yield Event(event_id, key, value, is_broken)
 
 
 def produce(
@@ -112,7 +121,6 @@ def _record(chance: random.Random, moment: datetime) -> dict[str, Any]:
     kind, status = chance.choice(_STEPS)
     attributes = {"priority": chance.choice(_PRIORITIES), "sla_hours": 72}
     return {
-        "event_id": str(uuid.UUID(int=chance.getrandbits(128), version=4)),
         "event_time": moment.strftime("%Y-%m-%d %H:%M:%S.%f"),
         "tenant_id": tenant,
         "service": "PGR",
@@ -122,12 +130,16 @@ def _record(chance: random.Random, moment: datetime) -> dict[str, Any]:
         "status": status,
         "channel": chance.choice(_CHANNELS),
         "ward_id": f"WARD-{chance.randrange(1, 31):02d}",
-        "attributes_json": json.dumps(attributes, separators=(",", ":")),
+        "attributes_json": _text(attributes),
     }
 
 
+def _text(value: dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
 def _broken(chance: random.Random, record: dict[str, Any]) -> bytes:
-    text = json.dumps(record, separators=(",", ":")).encode()
+    text = _text(record).encode()
     changes: tuple[dict[str, Any], ...] = (
         {"tenant_id": 42},
         {"event_time": "2024-02-30 10:00:00"},
@@ -136,5 +148,5 @@ def _broken(chance: random.Random, record: dict[str, Any]) -> bytes:
         {"attributes_json": "{'not': json"},
         {"entity_id": "X" * 101},
     )
-    broken = [json.dumps(record | change, separators=(",", ":")).encode() for change in changes]
+    broken = [_text(record | change).encode() for change in changes]
     return chance.choice([*broken, text[: len(text) // 2], text[:-1] + b"\xff}"])

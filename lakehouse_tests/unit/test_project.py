@@ -54,7 +54,15 @@ def test_lock_files_hold_no_address() -> None:
 
 
 def test_every_locked_package_has_a_hash() -> None:
-    lock = (PROJECT / "requirements.lock").read_text()
-    packages = [line for line in lock.splitlines() if re.match(r"^[a-z0-9][^ ]*==", line)]
-    assert packages
-    assert all(line.endswith("\\") for line in packages)
+    for packages in map(locked, ("requirements.lock", "requirements-dev.lock")):
+        assert packages
+        assert all(line.endswith("\\") for line in packages)
+
+
+def test_the_tests_run_with_the_packages_that_users_get() -> None:
+    assert set(locked("requirements.lock")) <= set(locked("requirements-dev.lock"))
+
+
+def locked(name: str) -> list[str]:
+    """Lines of a lock file that pin a package."""
+    return [line for line in (PROJECT / name).read_text().splitlines() if re.match(r"^[a-z0-9][^ ]*==", line)]
