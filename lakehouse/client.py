@@ -26,7 +26,7 @@ from pyiceberg.catalog import Catalog
 
 from lakehouse import settings as settings_module
 from lakehouse.adapters.batch import Batch
-from lakehouse.adapters.cells import BATCH_ROWS, as_cells, numbered, unreadable
+from lakehouse.adapters.cells import BATCH_ROWS, as_cells, misnamed, numbered, unreadable
 from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.contracts.contract import Contract
 from lakehouse.domains.feeds import FEEDS
@@ -136,13 +136,10 @@ def _table(contract: Contract, records: Any) -> pa.Table:
     except pa.ArrowException as error:
         raise LakehouseError(f"cannot append this {type(records).__name__}: {error}") from None
     names = found.column_names
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise LakehouseError(f"column {', '.join(twice)} is there more than once")
-    if problem := unreadable(contract, dict(zip(found.schema.names, found.schema.types, strict=True))):
+    if problem := misnamed(contract, names):
+        raise LakehouseError(f"{problem}; there is {', '.join(names)}")
+    if problem := unreadable(contract, dict(zip(names, found.schema.types, strict=True))):
         raise LakehouseError(problem)
-    required = [column.name for column in contract.fields if column.required and not column.derived]
-    if missing := [name for name in required if name not in names]:
-        raise LakehouseError(f"no column {', '.join(missing)}; there is {', '.join(names)}")
     return found.combine_chunks()
 
 

@@ -118,5 +118,6 @@ def _verdict(settings: Settings, console: Console, began: float) -> bool:
         f"Dagster: http://{LOOPBACK}:{settings.dagster_port}   Trino: http://{settings.trino_address}:{settings.trino_port}"
         f"   took {time.monotonic() - began:.0f} s"
     )
-    console.print("Next: lakehouse audit --deep · lakehouse dead-letters list · lakehouse status · lakehouse down")
+    console.print("Next: ./lake audit --deep · ./lake dead-letters list · ./lake status · ./lake down", markup=False)
+    console.print("In this folder ./lake is the command that hints call `lakehouse`.", markup=False)
     return is_good

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,6 +34,21 @@ _READABLE: dict[Type, tuple[Callable[[pa.DataType], bool], ...]] = {
 def as_cells(columns: Iterable[pa.Array | pa.ChunkedArray], names: list[str]) -> pa.Table:
     """Columns of any type as text: times in ISO 8601, nested values as JSON."""
     return pa.table([_as_text(column) for column in columns], names=names)
+
+
+def misnamed(contract: Contract, names: list[str], defaults: Collection[str] = ()) -> str | None:
+    """Which column is there twice, or is required and not there, in words; None when the names are right.
+
+    Args:
+        contract: Names the columns that must be there.
+        names: As the contract writes them.
+        defaults: Columns that need not be there.
+    """
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        return f"column {', '.join(twice)} is there more than once"
+    required = [c.name for c in contract.fields if c.required and not c.derived and c.name not in defaults]
+    missing = [name for name in required if name not in names]
+    return f"no column {', '.join(missing)}" if missing else None
 
 
 def unreadable(contract: Contract, types: Mapping[str, pa.DataType]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from itertools import chain
 from tempfile import TemporaryFile
 
@@ -13,7 +13,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from lakehouse.adapters.batch import Batch
-from lakehouse.adapters.cells import BATCH_ROWS, EMPTY_CELLS, as_cells, numbered, unreadable
+from lakehouse.adapters.cells import BATCH_ROWS, EMPTY_CELLS, as_cells, misnamed, numbered, unreadable
 from lakehouse.adapters.files.parcel import DataFile, Format
 from lakehouse.contracts.contract import Contract
 from lakehouse.errors import FileRefusedError
@@ -46,10 +46,9 @@ def read(
     Raises:
         FileRefusedError: the file is not what its name says, or lacks a required column.
     """
-    required = [c.name for c in contract.fields if c.required and not c.derived and c.name not in defaults]
     readers = {Format.CSV: _csv, Format.PARQUET: _parquet, Format.JSON_LINES: _json_lines}
     try:
-        for first, values, cells in readers[file.format](file, contract, required):
+        for first, values, cells in readers[file.format](file, contract, defaults):
             known = max(0, start - first)
             if known < len(values):
                 start = first + len(values)
@@ -74,12 +73,12 @@ CellBlock = tuple[int, pa.Array, pa.Table]
 """The same of a file that has cells."""
 
 
-def _csv(file: DataFile, contract: Contract, required: Sequence[str]) -> Iterator[Block]:
+def _csv(file: DataFile, contract: Contract, defaults: Collection[str]) -> Iterator[Block]:
     """In small blocks; where a record is longer than one, all over again in large ones."""
     for block_bytes in (PARSED_BYTES, BLOCK_BYTES):
         try:
             with file.open() as stream:
-                yield from _together(_csv_blocks(file, stream, contract, required, block_bytes))
+                yield from _together(_csv_blocks(file, stream, contract, defaults, block_bytes))
             return
         except pa.ArrowInvalid as error:
             if block_bytes == BLOCK_BYTES or STRADDLING not in str(error):
@@ -106,7 +105,7 @@ def _joined(blocks: list[CellBlock]) -> Block:
 
 
 def _csv_blocks(
-    file: DataFile, stream: pa.NativeFile, contract: Contract, required: Sequence[str], block_bytes: int
+    file: DataFile, stream: pa.NativeFile, contract: Contract, defaults: Collection[str], block_bytes: int
 ) -> Iterator[CellBlock]:
     malformed: dict[int, bytes] = {}
 
@@ -118,7 +117,7 @@ def _csv_blocks(
         return "skip"
 
     header = _csv_header(file, encoding, block_bytes)
-    names = _names(file, header, required)
+    names = _names(file, contract, header, defaults)
     text = pa.string() if file.is_utf8 else pa.binary()
     reader = pa_csv.open_csv(
         stream,
@@ -188,7 +187,7 @@ def _as_cell(value: bytes | None) -> bytes:
     return b'"' + text.replace(b'"', b'""') + b'"' if any(mark in text for mark in (b",", b'"', b"\n", b"\r")) else text
 
 
-def _json_lines(file: DataFile, contract: Contract, required: Sequence[str]) -> Iterator[Block]:
+def _json_lines(file: DataFile, contract: Contract, defaults: Collection[str]) -> Iterator[Block]:
     number, rest = 1, b""
     with file.open() as stream:
         while block := stream.read(BLOCK_BYTES):
@@ -208,12 +207,12 @@ def _lines(lines: list[bytes], number: int) -> pa.Array:
     return pa.array([line.strip() for line in lines], pa.binary())
 
 
-def _parquet(file: DataFile, contract: Contract, required: Sequence[str]) -> Iterator[Block]:
+def _parquet(file: DataFile, contract: Contract, defaults: Collection[str]) -> Iterator[Block]:
     with file.open() as stream, TemporaryFile() as unpacked:
         if file.is_gzip:
             shutil.copyfileobj(stream, unpacked)
         content = pq.ParquetFile(pa.PythonFile(unpacked, "r") if file.is_gzip else stream)
-        names = _names(file, content.schema_arrow.names, required)
+        names = _names(file, contract, content.schema_arrow.names, defaults)
         if problem := unreadable(contract, dict(zip(names, content.schema_arrow.types, strict=True))):
             raise FileRefusedError(f"{file.path.name}: {problem}")
         number = 1
@@ -222,13 +221,11 @@ def _parquet(file: DataFile, contract: Contract, required: Sequence[str]) -> Ite
             number += part.num_rows
 
 
-def _names(file: DataFile, found: list[str], required: Sequence[str]) -> list[str]:
+def _names(file: DataFile, contract: Contract, found: list[str], defaults: Collection[str]) -> list[str]:
     """The columns' names as the contract writes them; all that it requires must be there."""
     names = [name.removeprefix(BOM.decode("latin-1")).strip().lower() for name in found]
     names = [name or f"column_{number}" for number, name in enumerate(names, start=1)]
     listed = "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in ", ".join(found)[:500])
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise FileRefusedError(f"{file.path.name}: column {', '.join(twice)} more than once in the header: {listed}")
-    if missing := [name for name in required if name not in names]:
-        raise FileRefusedError(f"{file.path.name}: no column {', '.join(missing)}; its header is: {listed}")
+    if problem := misnamed(contract, names, defaults):
+        raise FileRefusedError(f"{file.path.name}: {problem}; its header is: {listed}")
     return names

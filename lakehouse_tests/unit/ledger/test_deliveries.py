@@ -323,7 +323,7 @@ RUBBISH_INSIDE = parquet(**{name: [str(value)] for name, value in SUBMITTED.item
         ("eve\x1b[31mnts.csv", TEXT, "unprintable"),
         ("events.txt", b"a,b\n1,2\n", "none of the known formats"),
         ("events.csv", b"a,b\n1,2\n", "no column event_time, tenant_id, service, entity_id, event_type"),
-        ("events.csv", b"event_time,event_time\n1,2\n", "column event_time more than once"),
+        ("events.csv", b"event_time,event_time\n1,2\n", "column event_time is there more than once"),
         ("events.csv.gz", b"no gzip", "cannot be read"),
         ("events.parquet", b"no parquet", "cannot be read as parquet"),
     ],
