@@ -136,10 +136,10 @@ def _table(contract: Contract, records: Any) -> pa.Table:
     except pa.ArrowException as error:
         raise LakehouseError(f"cannot append this {type(records).__name__}: {error}") from None
     names = found.column_names
-    if problem := misnamed(contract, names):
-        raise LakehouseError(f"{problem}; there is {', '.join(names)}")
     if problem := unreadable(contract, dict(zip(names, found.schema.types, strict=True))):
         raise LakehouseError(problem)
+    if problem := misnamed(contract, names):
+        raise LakehouseError(f"{problem}; there is {', '.join(names)}")
     return found.combine_chunks()
 
 

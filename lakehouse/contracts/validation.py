@@ -8,8 +8,9 @@ cheap pattern and then checked strictly, record by record, for the few that matc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -72,7 +73,7 @@ class Validator:
         names = [column.name for column in contract.fields] + ([contract.raw_payload] if contract.raw_payload else [])
         types = arrow_schema(contract)
         self._accepted = pa.schema([("row", pa.int64()), *(types.field(name).with_nullable(True) for name in names)])
-        self._statements: dict[tuple[str, ...], _Statement] = {}
+        self._statements: dict[tuple[tuple[str, ...], frozenset[str]], _Statement] = {}
         self._duckdb = duckdb.connect(config={"threads": 1})
         self._duckdb.execute("set TimeZone = 'UTC'")
 
@@ -97,7 +98,7 @@ class Validator:
         kept = pa.nulls(len(rubbish), pa.string()) if is_all_known else self.as_json(cells)
         judged = cells.select(known)
         batch = judged.append_column("payload", rubbish).append_column("holds_nul", _rows_with_nul(judged))
-        return self._split(batch, self._of_cells(known), kept)
+        return self._split(batch, self._of_cells(known, self._good_as_they_are(judged)), kept)
 
     def as_json(self, cells: pa.Table, *, with_defaults: bool = False) -> pa.ChunkedArray:
         """Each row as the text of one JSON object, without its nulls; on demand with what it was read with."""
@@ -119,18 +120,35 @@ class Validator:
         checks = (*_json_checks(), *_checks(self.contract))
         return _statement(self.contract, checks, _json_head(self.contract, self._defaults))
 
-    def _of_cells(self, known: tuple[str, ...]) -> _Statement:
-        if known not in self._statements:
-            head = _cells_head(self.contract, self._defaults, known)
-            of_fields = (check for check in _checks(self.contract) if check.error_type != "WRONG_TYPE")  # all is text
-            self._statements[known] = _statement(self.contract, (*_cells_checks(), *of_fields), head)
-        return self._statements[known]
+    def _of_cells(self, known: tuple[str, ...], good: frozenset[str]) -> _Statement:
+        """Statement for batches of these columns that leaves the good ones alone."""
+        if (known, good) not in self._statements:
+            fields = tuple(column for column in self.contract.fields if column.name not in good)
+            judged = replace(self.contract, fields=fields)
+            of_fields = (check for check in _checks(judged) if check.error_type != "WRONG_TYPE")  # all is text
+            head = _cells_head(judged, self._defaults, known)
+            self._statements[known, good] = _statement(judged, (*_cells_checks(), *of_fields), head)
+        return self._statements[known, good]
+
+    def _good_as_they_are(self, cells: pa.Table) -> frozenset[str]:
+        """Columns of which a glance tells that every cell is accepted as it is, and that no other needs them."""
+        fields = self.contract.fields
+        good = _not_in((c.name for c in fields if self._is_good(c, cells)), (r.condition for r in self.contract.rules))
+        return _not_in(good, (c.derived for c in fields if c.derived and c.name not in good))
+
+    def _is_good(self, column: Column, cells: pa.Table) -> bool:
+        if column.type is not Type.STRING or column.name not in cells.column_names:
+            return False
+        texts = cells[column.name]
+        is_filled = column.required or column.derived or column.name in self._defaults
+        return not (is_filled and texts.null_count) and _has_lengths(texts, 1, column.max_length)
 
     def _split(self, batch: pa.Table, statement: _Statement, payloads: pa.Array | pa.ChunkedArray) -> Verdict:
         self._duckdb.register("batch", batch.append_column("row", pa.arange(0, batch.num_rows)))
         checked = self._duckdb.sql(statement.sql).to_arrow_table()
         self._duckdb.unregister("batch")
-        accepted = checked.select(["row", *(column.name for column in self.contract.fields)])
+        names = ["row", *(column.name for column in self.contract.fields)]
+        accepted = pa.table({name: (checked if name in checked.column_names else batch)[name] for name in names})
         refusals = dict(self._refusals(checked, statement.checks))
         if refusals:
             is_refused = pc.is_in(checked["row"], pa.array(list(refusals), pa.int64()))
@@ -346,6 +364,18 @@ def _field_checks(position: int, column: Column) -> Iterator[_Check]:
         case Type.JSON_OBJECT:
             broken = f"{unreadable} and trim({text}) <> 'null' or not starts_with({name}, '{{')"
             yield _Check(broken, "INVALID_ATTRIBUTES", f"{name}: the string does not hold one JSON object", position)
+
+
+def _not_in(names: Iterable[str], expressions: Iterable[str]) -> frozenset[str]:
+    """Names that no expression speaks of."""
+    words = set(re.findall(r"\w+", " ".join(expressions)))
+    return frozenset(names) - words
+
+
+def _has_lengths(column: pa.ChunkedArray, least: int, most: int | None) -> bool:
+    """Whether every value that is there has so many bytes; characters are not more."""
+    found = pc.min_max(pc.binary_length(column)).as_py()
+    return found["min"] is None or (found["min"] >= least and (most is None or found["max"] <= most))
 
 
 def _rows_with_nul(cells: pa.Table) -> pa.Array | pa.ChunkedArray:

@@ -180,3 +180,30 @@ def test_every_record_is_in_exactly_one_table_and_judged_alone(payloads: list[by
     assert sorted(rows) == list(range(len(payloads)))
     for row in together.accepted["row"].to_pylist():
         assert validate(payloads[row]).accepted.num_rows == 1
+
+
+GOOD = {column.name: "x" for column in SERVICE_EVENT.fields} | {
+    "event_date": "2024-12-17",
+    "event_time": "2024-12-17 10:00:00",
+    "attributes_json": '{"a": 1}',
+}
+TEXTS = st.sampled_from([None, "", "\u00e9" * 60, "y" * 101, "a\x00b", "2024-12-17T23:30:00-02:00", '{"a": NaN}'])
+CELLS = st.dictionaries(st.sampled_from(list(GOOD)), TEXTS, max_size=3).map(lambda changes: GOOD | changes)
+BAD = {column.name: "z" * 101 for column in SERVICE_EVENT.fields} | {"tenant_id": None, "event_id": ""}
+
+
+def judged_cells(rows: list[dict[str, str | None]], defaults: dict[str, str]) -> Verdict:
+    columns = pa.schema([(column.name, pa.string()) for column in SERVICE_EVENT.fields])
+    cells = pa.Table.from_pylist(rows, columns)
+    return Validator(SERVICE_EVENT, defaults).validate_cells(cells, pa.nulls(len(rows), pa.binary()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(CELLS, min_size=1, max_size=4), st.sampled_from([{}, {"service": "PGR"}]))
+def test_a_bad_row_in_every_column_changes_nothing_for_its_neighbours(
+    rows: list[dict[str, str | None]], defaults: dict[str, str]
+) -> None:
+    """Alone, columns are judged at a glance where that is enough; beside the bad row, every cell on its own."""
+    alone, beside = judged_cells(rows, defaults), judged_cells([*rows, BAD], defaults)
+    assert alone.accepted.equals(beside.accepted)
+    assert alone.refused.to_pylist() == beside.refused.to_pylist()[:-1]
