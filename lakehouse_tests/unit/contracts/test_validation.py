@@ -206,4 +206,4 @@ def test_a_bad_row_in_every_column_changes_nothing_for_its_neighbours(
     """Alone, columns are judged at a glance where that is enough; beside the bad row, every cell on its own."""
     alone, beside = judged_cells(rows, defaults), judged_cells([*rows, BAD], defaults)
     assert alone.accepted.equals(beside.accepted)
-    assert alone.refused.to_pylist() == beside.refused.to_pylist()[:-1]
+    assert alone.refused.sort_by("row").to_pylist() == beside.refused.sort_by("row").to_pylist()[:-1]
