@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -35,6 +36,16 @@ def families(pids: set[int]) -> list[psutil.Process]:
     return [process for root in roots for process in (root, *root.children(recursive=True))]
 
 
+def listening(pids: set[int]) -> set[str]:
+    """Addresses that the processes listen on."""
+    found = set()
+    for process in families(pids):
+        with suppress(psutil.NoSuchProcess):  # a session of PostgreSQL's has ended meanwhile
+            connections = process.net_connections("inet")
+            found |= {connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN}
+    return found
+
+
 def eventually(is_so: Callable[[], bool], seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
@@ -47,13 +58,7 @@ def test_every_server_answers_and_listens_on_loopback_only(home: Home) -> None:
     assert {name: (server["state"], server["is_healthy"]) for name, server in found.items()} == {
         server.name: ("running", True) for server in used(home.settings)
     }
-    listening = {
-        connection.laddr.ip
-        for process in families(home.pids())
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
-    assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
+    assert listening(home.pids()) <= {"127.0.0.1", "::ffff:127.0.0.1"}
     assert sum(server["rss_mb"] for server in found.values()) < 3500
 
 
