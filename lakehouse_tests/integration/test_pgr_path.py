@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -334,6 +335,15 @@ def test_the_sensor_requests_a_run_while_records_wait(feed: Feed, instance: dg.D
     (request,) = tick(instance).run_requests
     assert request.tags["lakehouse/lag"] == "12"
     assert request.tags["lakehouse/kind"] == "drain"
+
+
+def test_a_process_may_ask_for_the_catalog_more_often_than_its_role_may_connect(feed: Feed) -> None:
+    gc.disable()  # which would close what nobody uses, sooner or later
+    try:
+        asked = [IcebergResource().catalog() for _ in range(100)]
+    finally:
+        gc.enable()
+    assert asked[-1].list_tables("bronze")
 
 
 def test_the_sensor_rests_when_everything_is_landed(feed: Feed, instance: dg.DagsterInstance) -> None:

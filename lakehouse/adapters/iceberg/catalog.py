@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING
 
 from pyiceberg.catalog import Catalog
@@ -44,7 +45,7 @@ TABLE_PROPERTIES = {
 
 
 def open_catalog(settings: Settings) -> SqlCatalog:
-    """Connect to the catalog and make sure its namespaces exist."""
+    """Connect to the catalog and make sure its namespaces exist. A process has one, whoever asks and how often."""
     properties = {
         "uri": settings.catalog_uri,
         "warehouse": settings.warehouse_uri,
@@ -52,9 +53,16 @@ def open_catalog(settings: Settings) -> SqlCatalog:
         "pool_pre_ping": "true",
         **_s3_properties(settings),
     }
-    catalog = SqlCatalog(CATALOG, **properties)
+    catalog = _catalog(tuple(properties.items()))
     ensure_namespaces(catalog)
     return catalog
+
+
+@functools.lru_cache
+def _catalog(properties: tuple[tuple[str, str], ...]) -> SqlCatalog:
+    # A pool that nobody uses any more keeps its connection until cycles are collected: a process that opens one at
+    # every tick of a sensor comes to the role's limit.
+    return SqlCatalog(CATALOG, **dict(properties))
 
 
 def connect(settings: Settings) -> SqlCatalog:
