@@ -151,6 +151,9 @@ def judge_aims(result: Sample) -> list[Sample]:
     if own and LARGE_BACKLOG in found:
         growth = round(found[LARGE_BACKLOG]["median"]["peak_mb"] / own["peak_mb"], 2)
         add("memory flat: peak with 10 × the backlog at most 1.1 ×", growth, 1.1, at_least=False)
+    if own and BROKEN in found:
+        kept = round(found[BROKEN]["median"]["rows_per_second"] / own["rows_per_second"], 2)
+        add("5 % broken: at least 0.85 × the rows per second without", kept, 0.85)
     exact = all(contender["exact"] for name, contender in found.items() if name.startswith(OURS))
     aims.append({"aim": "exact in every round", "measured": exact, "met": exact})
     return aims
