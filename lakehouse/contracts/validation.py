@@ -83,7 +83,8 @@ class Validator:
         Args:
             payloads: The records' values, binary; null where a record has none.
         """
-        return self._split(pa.table({"payload": payloads}), self._of_json, payloads)
+        texts = _decoded(payloads)
+        return self._split(pa.table({"payload": payloads, "text": texts}), self._of_json, texts)
 
     def validate_cells(self, cells: pa.Table, rubbish: pa.Array | pa.ChunkedArray) -> Verdict:
         """Split a batch of records that came as text by column.
@@ -149,13 +150,12 @@ class Validator:
         self._duckdb.unregister("batch")
         names = ["row", *(column.name for column in self.contract.fields)]
         accepted = pa.table({name: (checked if name in checked.column_names else batch)[name] for name in names})
+        if self.contract.raw_payload:
+            accepted = accepted.append_column(self.contract.raw_payload, payloads.cast(pa.string()))
         refusals = dict(self._refusals(checked, statement.checks))
         if refusals:
             is_refused = pc.is_in(checked["row"], pa.array(list(refusals), pa.int64()))
             accepted = accepted.filter(pc.invert(is_refused))
-            payloads = payloads.take(accepted["row"])
-        if self.contract.raw_payload:
-            accepted = accepted.append_column(self.contract.raw_payload, payloads.cast(pa.string()))
         refused = pa.table(
             [list(refusals), [kind for kind, _ in refusals.values()], [text for _, text in refusals.values()]],
             schema=REFUSAL,
@@ -236,8 +236,7 @@ def _json_head(contract: Contract, defaults: Mapping[str, str]) -> str:
         for i, column in enumerate(contract.fields, start=1)
     )
     return f"""
-        decoded as (select row, payload, try(decode(payload)) as text from batch),
-        documents as (select *, try_cast(text as json) as document from decoded),
+        documents as (select row, payload, text, try_cast(text as json) as document from batch),
         objects as (
             select *,
                 json_type(document, ['$', {paths}]) as types,
@@ -306,9 +305,11 @@ def _typed(column: Column) -> str:
             return f"case when regexp_matches({text}, '{_DATE}') then try_cast({text} as date) end"
         case Type.JSON_OBJECT:
             # The parser writes an object without spaces; a string that holds one is brought to the same form.
+            # A `try` that catches anything begins again value by value, so it is left nothing to catch.
+            valid = f"case when json_valid({text}) then {text} end"
             return (
                 f"case when {kind} = 'OBJECT' then {text} "
-                f"when {kind} = 'VARCHAR' then nullif(try(json({text}))::varchar, 'null') end"
+                f"when {kind} = 'VARCHAR' then nullif(try(json({valid}))::varchar, 'null') end"
             )
         case _:
             raise ValueError(f"{column.name}: a JSON record cannot carry a field of type {column.type}")
@@ -364,6 +365,21 @@ def _field_checks(position: int, column: Column) -> Iterator[_Check]:
         case Type.JSON_OBJECT:
             broken = f"{unreadable} and trim({text}) <> 'null' or not starts_with({name}, '{{')"
             yield _Check(broken, "INVALID_ATTRIBUTES", f"{name}: the string does not hold one JSON object", position)
+
+
+def _decoded(payloads: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """The records as text; null for one that is not UTF-8. As a rule all are, which one look at the whole tells."""
+    try:
+        return payloads.cast(pa.string())
+    except pa.ArrowInvalid:
+        return pa.array([_text_or_none(payload) for payload in payloads.to_pylist()], pa.string())
+
+
+def _text_or_none(payload: bytes | None) -> str | None:
+    try:
+        return None if payload is None else payload.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _not_in(names: Iterable[str], expressions: Iterable[str]) -> frozenset[str]:
