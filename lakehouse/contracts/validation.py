@@ -98,7 +98,8 @@ class Validator:
         is_all_known = len(known) == cells.num_columns
         kept = pa.nulls(len(rubbish), pa.string()) if is_all_known else self.as_json(cells)
         judged = cells.select(known)
-        batch = judged.append_column("payload", rubbish).append_column("holds_nul", _rows_with_nul(judged))
+        added = {"payload": rubbish, "payload_text": _decoded(rubbish), "holds_nul": _rows_with_nul(judged)}
+        batch = pa.table({name: judged[name] for name in known} | added)
         return self._split(batch, self._of_cells(known, self._good_as_they_are(judged)), kept)
 
     def as_json(self, cells: pa.Table, *, with_defaults: bool = False) -> pa.ChunkedArray:
@@ -144,14 +145,15 @@ class Validator:
         is_filled = column.required or column.derived or column.name in self._defaults
         return not (is_filled and texts.null_count) and _has_lengths(texts, 1, column.max_length)
 
-    def _split(self, batch: pa.Table, statement: _Statement, payloads: pa.Array | pa.ChunkedArray) -> Verdict:
+    def _split(self, batch: pa.Table, statement: _Statement, kept: pa.Array | pa.ChunkedArray) -> Verdict:
+        """Run the statement over the batch; ``kept`` is the text of each record that goes into its row."""
         self._duckdb.register("batch", batch.append_column("row", pa.arange(0, batch.num_rows)))
         checked = self._duckdb.sql(statement.sql).to_arrow_table()
         self._duckdb.unregister("batch")
         names = ["row", *(column.name for column in self.contract.fields)]
         accepted = pa.table({name: (checked if name in checked.column_names else batch)[name] for name in names})
         if self.contract.raw_payload:
-            accepted = accepted.append_column(self.contract.raw_payload, payloads.cast(pa.string()))
+            accepted = accepted.append_column(self.contract.raw_payload, kept)
         refusals = dict(self._refusals(checked, statement.checks))
         if refusals:
             is_refused = pc.is_in(checked["row"], pa.array(list(refusals), pa.int64()))
@@ -256,7 +258,8 @@ def _cells_head(contract: Contract, defaults: Mapping[str, str], known: tuple[st
     documents = [column.name for column in contract.fields if column.type is Type.JSON_OBJECT and column.name in known]
     branches = " ".join(f"when {_suspicious(name)} then {name}" for name in documents)
     suspicious = f"case {branches} end" if documents else "null::varchar"
-    return f"extracted as (select row, payload, holds_nul, {suspicious} as suspicious_text, {fields} from batch)"
+    given = f"row, payload, payload_text, holds_nul, {suspicious} as suspicious_text"
+    return f"extracted as (select {given}, {fields} from batch)"
 
 
 def _field(name: str, text: str, kind: str, defaults: Mapping[str, str]) -> str:
@@ -326,7 +329,7 @@ def _json_checks() -> Iterator[_Check]:
 
 def _cells_checks() -> Iterator[_Check]:
     """Checks of a record that came as cells."""
-    yield _Check("payload is not null and try(decode(payload)) is null", "INVALID_UTF8", "the row is not valid UTF-8")
+    yield _Check("payload is not null and payload_text is null", "INVALID_UTF8", "the row is not valid UTF-8")
     yield _Check("payload is not null", "MALFORMED_ROW", "the row does not have one cell for each column of the header")
     yield _Check("holds_nul", "NUL_CHARACTER", "a cell holds the character U+0000")
 

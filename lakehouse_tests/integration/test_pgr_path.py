@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -338,11 +337,7 @@ def test_the_sensor_requests_a_run_while_records_wait(feed: Feed, instance: dg.D
 
 
 def test_a_process_may_ask_for_the_catalog_more_often_than_its_role_may_connect(feed: Feed) -> None:
-    gc.disable()  # which would close what nobody uses, sooner or later
-    try:
-        asked = [IcebergResource().catalog() for _ in range(100)]
-    finally:
-        gc.enable()
+    asked = [IcebergResource().catalog() for _ in range(100)]
     assert asked[-1].list_tables("bronze")
 
 
