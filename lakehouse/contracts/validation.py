@@ -191,7 +191,15 @@ def _decoded(payloads: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray
     try:
         return payloads.cast(pa.string())
     except pa.ArrowInvalid:
-        return pa.array([_text_or_none(payload) for payload in payloads.to_pylist()], pa.string())
+        chunks = payloads.chunks if isinstance(payloads, pa.ChunkedArray) else [payloads]
+        return pa.chunked_array([_decoded_singly(chunk) for chunk in chunks], pa.string())
+
+
+def _decoded_singly(payloads: pa.Array) -> pa.Array:
+    unsure = payloads.cast(pa.string(), safe=False)
+    is_beyond_ascii = pc.invert(pc.fill_null(pc.string_is_ascii(unsure), True))
+    texts = [_text_or_none(payload) for payload in payloads.filter(is_beyond_ascii).to_pylist()]
+    return pc.replace_with_mask(unsure, is_beyond_ascii, pa.array(texts, pa.string()))
 
 
 def _moved(judged: pa.Table, rows: pa.Array) -> pa.Table:
@@ -199,9 +207,9 @@ def _moved(judged: pa.Table, rows: pa.Array) -> pa.Table:
     return judged.set_column(0, "row", rows.take(judged["row"]).cast(pa.int64()))
 
 
-def _text_or_none(payload: bytes | None) -> str | None:
+def _text_or_none(payload: bytes) -> str | None:
     try:
-        return None if payload is None else payload.decode()
+        return payload.decode()
     except UnicodeDecodeError:
         return None
 

@@ -34,8 +34,8 @@ class DeadLetters:
         self._source = source
         self._origin = origin
 
-    def coordinates_from(self, positions: Mapping[int, int]) -> Coordinates:
-        """Coordinates of the source that are dead letters already, from the given positions on.
+    def _coordinates_from(self, positions: Mapping[int, int]) -> Coordinates:
+        """Coordinates of the source that are dead letters already.
 
         There are some only after a writer was ended between its two commits, or while another one is at work; the
         table's own ledger tells without reading a row.
@@ -51,33 +51,35 @@ class DeadLetters:
         found = self._table.scan(row_filter=self._from(ahead), selected_fields=self._origin.position).to_arrow()
         return {partition: offsets.to_pylist() for partition, offsets in self._origin.by_partition(found).items()}
 
-    def add(self, letters: pa.Table, run_id: str) -> None:
+    def add(self, letters: pa.Table, positions: Mapping[int, int], run_id: str) -> Coordinates:
         """Append dead letters, leaving out those whose coordinates are there already.
 
         Args:
-            letters: In the schema of the table; coordinates are unique.
+            letters: In the schema of the table; coordinates are unique. May be none.
+            positions: Position by partition from which on the letters, and the answer, are.
             run_id: For the evidence in the snapshot.
+
+        Returns:
+            Coordinates of the source, from the positions on, that are dead letters now.
 
         Raises:
             LedgerConflictError: other writers won every race.
         """
-        until_won(self._table, lambda: self._add_missing(letters, run_id))
+        return until_won(self._table, lambda: self._add_missing(letters, positions, run_id))
 
-    def _add_missing(self, letters: pa.Table, run_id: str) -> None:
-        starts = {
-            partition: pc.min(offsets).as_py() for partition, offsets in self._origin.by_partition(letters).items()
-        }
-        present = self.coordinates_from(starts)
+    def _add_missing(self, letters: pa.Table, positions: Mapping[int, int], run_id: str) -> Coordinates:
+        present = self._coordinates_from(positions)
         is_there = is_among(self._origin.partitions(letters), self._origin.offsets(letters), present)
         new = letters.filter(pc.invert(is_there))
         if not new.num_rows:
-            return
+            return present
         entries = read_entries(self._table.properties, self._source)
-        moved = {
-            partition: _advance(entries.get(partition), offsets)
-            for partition, offsets in self._origin.by_partition(new).items()
-        }
+        added = self._origin.by_partition(new)
+        moved = {partition: _advance(entries.get(partition), offsets) for partition, offsets in added.items()}
         append(self._table, new, to_properties(self._source, moved), {"lakehouse.run-id": run_id})
+        return present | {
+            partition: present.get(partition, []) + offsets.to_pylist() for partition, offsets in added.items()
+        }
 
     def _from(self, positions: Mapping[int, int]) -> BooleanExpression:
         parts = []

@@ -28,7 +28,7 @@ from lakehouse.contracts.contract import Contract
 from lakehouse.contracts.validation import Validator, Verdict
 from lakehouse.errors import LedgerGapError
 from lakehouse.ledger.commit import append, current_snapshot_id, until_won
-from lakehouse.ledger.dead_letters import DeadLetters, is_among, to_letters
+from lakehouse.ledger.dead_letters import Coordinates, DeadLetters, is_among, to_letters
 from lakehouse.ledger.origin import KAFKA, Origin
 from lakehouse.ledger.state import Entry, read_entries, to_properties
 
@@ -151,9 +151,9 @@ class LedgeredWriter:
             # A content may be begun under two names at once; under which one its letters are kept is settled first.
             entries = _openings(part)
             append(self._table, rows.slice(0, 0), to_properties(self._source, entries), self._evidence({}))
-        self._add_letters(refused, part)
-        already = self._dead_letters.coordinates_from({p: read.start for p, read in part.ranges.items()})
-        fresh = self._missing(rows, part, already)
+        mine = refused.filter(self._is_within(refused, part))
+        letters = self._dead_letters.add(mine, {p: read.start for p, read in part.ranges.items()}, self._run_id)
+        fresh = self._missing(rows, part, letters)
         moved = self._advance(entries, part, fresh)
         append(self._table, fresh, to_properties(self._source, moved), self._evidence(part.ranges))
         return self._report(entries, moved, began)
@@ -184,20 +184,11 @@ class LedgeredWriter:
             batch.source, records, columns, verdict.refused, self.contract, failed_at=now, run_id=self._run_id
         )
 
-    def _add_letters(self, refused: pa.Table, part: Batch) -> None:
-        mine = refused.filter(self._is_within(refused, part))
-        if mine.num_rows:
-            self._dead_letters.add(mine, self._run_id)
-
-    def _missing(self, rows: pa.Table, part: Batch, letters: Mapping[int, list[int]]) -> pa.Table:
+    def _missing(self, rows: pa.Table, part: Batch, letters: Coordinates) -> pa.Table:
         """Rows within the part's ranges that are no dead letters."""
-        is_within = self._is_within(rows, part)
-        if not pc.all(is_within).as_py():
-            rows = rows.filter(is_within)
-        if not letters:
-            return rows
-        is_letter = is_among(self._origin.partitions(rows), self._origin.offsets(rows), dict(letters))
-        return rows.filter(pc.invert(is_letter))
+        is_letter = is_among(self._origin.partitions(rows), self._origin.offsets(rows), letters)
+        is_missing = pc.and_not(self._is_within(rows, part), is_letter)
+        return rows if pc.all(is_missing).as_py() else rows.filter(is_missing)
 
     def _is_within(self, rows: pa.Table, part: Batch) -> pa.ChunkedArray:
         partitions, offsets = self._origin.partitions(rows), self._origin.offsets(rows)
