@@ -36,8 +36,10 @@ TABLE_PROPERTIES = {
     "format-version": "2",
     "write.parquet.compression-codec": "zstd",
     "write.parquet.compression-level": "1",
-    # Ids and payloads hardly repeat: give a column's dictionary up early instead of building it for nothing.
+    # Ids and payloads hardly repeat: give a column's dictionary up early instead of building it for nothing. Its size
+    # is looked at once in so many rows.
     "write.parquet.dict-size-bytes": str(64 * 1024),
+    "write.parquet.page-row-limit": "4096",
     # Every commit writes a metadata file; without these two the old ones would pile up for ever.
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
