@@ -206,7 +206,7 @@ FIELDS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(FIELDS, min_size=1, max_size=4), st.booleans())
 def test_a_plain_record_is_judged_like_any_other(records: list[dict[str, Any]], is_ascii: bool) -> None:
     """A number in a field that the contract does not know makes a record one that is not plain."""
