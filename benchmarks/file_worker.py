@@ -12,7 +12,7 @@ from lakehouse import settings as settings_module
 from lakehouse.adapters.iceberg.catalog import open_catalog
 from lakehouse.contracts.contract import Rule
 from lakehouse.ledger.ingest import ingest_file
-from lakehouse.ledger.lookup import select_dead_letters
+from lakehouse.ledger.lookup import read_dead_letters, select_dead_letters
 from lakehouse.ledger.replay import replay
 
 NOTHING_PASSES = Rule("TOO_STRICT", "service", "service is not null", "yesterday's contract accepted nothing")
@@ -26,7 +26,8 @@ def work(action: str, path: Path, table: str) -> None:
         contract = replace(contract, rules=(NOTHING_PASSES,))
     child = Child()
     if action == "replay":
-        done = replay(catalog, contract, select_dead_letters(catalog), run_id="benchmark")
+        sources = select_dead_letters(catalog, columns=("source",))["source"].unique().to_pylist()
+        done = replay(catalog, contract, read_dead_letters(catalog, source=sources[0]), run_id="benchmark")
         child.done(done.accepted, 1, dead_letters=done.refused)
         return
     outcome = ingest_file(catalog, contract, path, run_id="benchmark", on_records=child.progress)

@@ -7,8 +7,6 @@ import uuid
 from collections.abc import Collection, Iterator
 from datetime import datetime
 
-import pyarrow.compute as pc
-
 from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.adapters.kafka.resource import KafkaResource
 from lakehouse.domains.feeds import FEEDS, FILES
@@ -16,7 +14,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.ledger.account import Report
 from lakehouse.ledger.acknowledge import Loss, acknowledge_lost
 from lakehouse.ledger.audit import audit
-from lakehouse.ledger.lookup import select_dead_letters
+from lakehouse.ledger.lookup import read_dead_letters, select_dead_letters
 from lakehouse.ledger.origin import is_delivery
 from lakehouse.ledger.replay import Replay, replay
 from lakehouse.settings import Settings
@@ -61,14 +59,14 @@ def replay_dead_letters(
         LakehouseError: none fits, a source has no contract any more, or the catalog does not answer.
     """
     catalog = connect(settings)
-    letters = select_dead_letters(catalog, source=source, reason=reason, since=since, ids=ids)
-    if not letters.num_rows:
+    fitting = select_dead_letters(catalog, source=source, reason=reason, since=since, ids=ids, columns=("source",))
+    if not fitting.num_rows:
         raise LakehouseError("no dead letter fits; `lakehouse dead-letters list` shows what there is")
     contracts = {feed.topic_name: feed.contract for feed in FEEDS}
     run_id = f"replay-{uuid.uuid4()}"
-    for name in sorted(pc.unique(letters["source"]).to_pylist()):
+    for name in sorted(fitting["source"].unique().to_pylist()):
         contract = FILES if is_delivery(name) else contracts.get(name)
         if contract is None:
             raise LakehouseError(f"no feed reads {name} any more; name it in KAFKA_TOPIC to replay its records")
-        mine = letters.filter(pc.equal(letters["source"], name))
-        yield name, replay(catalog, contract, mine, run_id=run_id, is_dry_run=is_dry_run)
+        parts = read_dead_letters(catalog, source=name, reason=reason, since=since, ids=ids)
+        yield name, replay(catalog, contract, parts, run_id=run_id, is_dry_run=is_dry_run)

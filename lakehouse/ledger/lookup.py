@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import BooleanExpression, In
+from pyiceberg.table import DataScan, Table
 
+from lakehouse.adapters.cells import BATCH_ROWS
 from lakehouse.adapters.iceberg.catalog import find_table
 from lakehouse.adapters.iceberg.filters import at_least, equal
 from lakehouse.contracts.arrow import arrow_schema
@@ -48,7 +50,7 @@ def select_dead_letters(
     reason: str | None = None,
     since: datetime | None = None,
     ids: Collection[str] = (),
-    columns: tuple[str, ...] = ("*",),
+    columns: tuple[str, ...] = tuple(arrow_schema(DEAD_LETTER).names),
 ) -> pa.Table:
     """Dead letters that fit all that is given, in no order.
 
@@ -62,8 +64,42 @@ def select_dead_letters(
     """
     table = find_dead_letters(catalog)
     if table is None:
-        empty = arrow_schema(DEAD_LETTER).empty_table()
-        return empty if columns == ("*",) else empty.select(columns)
+        return arrow_schema(DEAD_LETTER).empty_table().select(columns)
+    return _scan(table, source=source, reason=reason, since=since, ids=ids, columns=columns).to_arrow()
+
+
+def read_dead_letters(
+    catalog: Catalog,
+    *,
+    source: str,
+    reason: str | None = None,
+    since: datetime | None = None,
+    ids: Collection[str] = (),
+) -> Iterator[pa.Table]:
+    """Dead letters of one source that fit all that is given, whole, in parts that fit into memory."""
+    table = find_dead_letters(catalog)
+    if table is None:
+        return
+    waiting: list[pa.RecordBatch] = []
+    scan = _scan(table, source=source, reason=reason, since=since, ids=ids, columns=("*",))
+    for batch in scan.to_arrow_batch_reader():
+        waiting.append(batch)
+        if sum(part.num_rows for part in waiting) >= BATCH_ROWS:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if any(part.num_rows for part in waiting):
+        yield pa.Table.from_batches(waiting)
+
+
+def _scan(
+    table: Table,
+    *,
+    source: str | None,
+    reason: str | None,
+    since: datetime | None,
+    ids: Collection[str],
+    columns: tuple[str, ...],
+) -> DataScan:
     wanted: list[BooleanExpression] = []
     if source:
         wanted.append(equal("source", source))
@@ -77,7 +113,7 @@ def select_dead_letters(
     scan = table.scan(selected_fields=columns)
     for expression in wanted:
         scan = scan.filter(expression)
-    return scan.to_arrow()
+    return scan
 
 
 def count_by_reason(letters: pa.Table) -> list[dict[str, Any]]:

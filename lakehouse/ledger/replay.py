@@ -6,7 +6,7 @@ the replay; the audit counts such a pair once, as replayed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -29,6 +29,7 @@ from lakehouse.ledger.origin import DELIVERY, KAFKA, Origin, is_delivery
 from lakehouse.ledger.state import REPLAYED, read_replayed
 
 _UTC = pa.timestamp("us", tz="UTC")
+_REASONS = pa.schema([("error_type", pa.string()), ("dead_letters", pa.int64())])
 
 
 @dataclass(frozen=True)
@@ -42,26 +43,41 @@ class Replay:
     already: int
     """Dead letters that an earlier replay had made rows of."""
     reasons: pa.Table
-    """``error_type`` and ``dead_letters`` of the refused."""
+    """``error_type`` and ``dead_letters`` of the refused, most first."""
 
 
-def replay(catalog: Catalog, contract: Contract, letters: pa.Table, *, run_id: str, is_dry_run: bool = False) -> Replay:
-    """Hold dead letters of one source against a contract, and land those that pass now.
+def replay(
+    catalog: Catalog, contract: Contract, parts: Iterable[pa.Table], *, run_id: str, is_dry_run: bool = False
+) -> Replay:
+    """Hold dead letters of one source against a contract, and land those that pass now, a part at a time.
 
     Args:
         catalog: Where the tables are.
         contract: Today's.
-        letters: Rows of the dead letters' table, all of one source.
+        parts: Rows of the dead letters' table, all of one source; each part lands in a commit of its own.
         run_id: For the evidence.
         is_dry_run: Write nothing.
 
     Raises:
         LedgerConflictError: other writers won every race.
     """
+    validator = Validator(contract)
+    done = [_replay_part(catalog, validator, part, run_id, is_dry_run) for part in parts]
+    reasons = pa.concat_tables([_REASONS.empty_table(), *(part.reasons for part in done)])
+    counted = reasons.group_by("error_type").aggregate([("dead_letters", "sum")]).rename_columns(_REASONS.names)
+    return Replay(
+        accepted=sum(part.accepted for part in done),
+        refused=sum(part.refused for part in done),
+        already=sum(part.already for part in done),
+        reasons=counted.sort_by([("dead_letters", "descending")]),
+    )
+
+
+def _replay_part(catalog: Catalog, validator: Validator, letters: pa.Table, run_id: str, is_dry_run: bool) -> Replay:
+    contract = validator.contract
     source = letters["source"][0].as_py()
     origin = DELIVERY if is_delivery(source) else KAFKA
     table = ensure_table(catalog, contract)
-    validator = Validator(contract)
     now = datetime.now(UTC)
 
     def land() -> tuple[pa.Table, pa.Table, Verdict, int]:
@@ -81,7 +97,7 @@ def replay(catalog: Catalog, contract: Contract, letters: pa.Table, *, run_id: s
             done = done.filter(pc.invert(pc.is_in(done["dead_letter_id"], replayed_ids(catalog))))
         _write_down(catalog, contract, pa.concat_tables([left, done]), verdict, now, run_id)
     counted = verdict.refused.group_by("error_type").aggregate([("row", "count")])
-    reasons = counted.rename_columns(["error_type", "dead_letters"]).sort_by([("dead_letters", "descending")])
+    reasons = counted.rename_columns(_REASONS.names)
     return Replay(accepted, verdict.refused.num_rows, letters.num_rows - left.num_rows, reasons)
 
 

@@ -14,12 +14,12 @@ from lakehouse.adapters.kafka.client import PartitionState, TopicState
 from lakehouse.contracts.contract import Contract
 from lakehouse.contracts.validation import Validator
 from lakehouse.domains.pgr.contract import SERVICE_EVENT
-from lakehouse.ledger import commit
+from lakehouse.ledger import commit, lookup
 from lakehouse.ledger.account import Report
 from lakehouse.ledger.audit import audit
 from lakehouse.ledger.feed import Feed
 from lakehouse.ledger.ingest import ingest_file
-from lakehouse.ledger.lookup import attempts, list_dead_letters, select_dead_letters
+from lakehouse.ledger.lookup import attempts, list_dead_letters, read_dead_letters, select_dead_letters
 from lakehouse.ledger.replay import Replay, replay
 from lakehouse.ledger.writer import LedgeredWriter
 from lakehouse.naming import PGR_EVENTS_TOPIC
@@ -50,8 +50,10 @@ def land(catalog: SqlCatalog, values: dict[int, bytes | None]) -> None:
     writer.append(kafka_batch(values))
 
 
-def again(catalog: SqlCatalog, contract: Contract = SERVICE_EVENT, *, is_dry_run: bool = False) -> Replay:
-    return replay(catalog, contract, select_dead_letters(catalog), run_id="replay", is_dry_run=is_dry_run)
+def again(
+    catalog: SqlCatalog, contract: Contract = SERVICE_EVENT, *, source: str = TOPIC, is_dry_run: bool = False
+) -> Replay:
+    return replay(catalog, contract, read_dead_letters(catalog, source=source), run_id="replay", is_dry_run=is_dry_run)
 
 
 def rows(catalog: SqlCatalog) -> pa.Table:
@@ -75,6 +77,23 @@ def test_a_replay_is_harmless_when_repeated(catalog: SqlCatalog) -> None:
     done = again(catalog)
     assert (done.accepted, done.refused, done.already) == (0, 1, 2)
     assert len(rows(catalog)) == 9
+
+
+def test_more_than_fits_into_memory_is_replayed_in_parts(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookup, "BATCH_ROWS", 1)
+    for first in (0, 10):
+        values = ten(without_ward=(3, 7), rubbish=(5,))
+        land(catalog, {first + number: value for number, value in values.items()})
+    assert len(list(read_dead_letters(catalog, source=TOPIC))) == 2
+    done = again(catalog)
+    assert (done.accepted, done.refused, done.already) == (4, 2, 0)
+    assert done.reasons.to_pylist() == [{"error_type": "INVALID_JSON", "dead_letters": 2}]
+    assert again(catalog).already == 4
+
+
+def test_a_replay_of_nothing_says_so(catalog: SqlCatalog) -> None:
+    done = again(catalog)
+    assert (done.accepted, done.refused, done.already, done.reasons.num_rows) == (0, 0, 0, 0)
 
 
 def test_a_dry_run_writes_nothing(catalog: SqlCatalog) -> None:
@@ -161,7 +180,7 @@ def test_dead_letters_of_a_file_are_replayed(catalog: SqlCatalog, tmp_path: Path
         SERVICE_EVENT,
         fields=tuple(changed(c, max_length=200) if c.name == "entity_id" else c for c in SERVICE_EVENT.fields),
     )
-    assert again(catalog, generous).accepted == 1
+    assert again(catalog, generous, source=outcome.source).accepted == 1
     assert sorted(rows(catalog)["source_row"].to_pylist()) == [1, 2]
     for deep in (False, True, False):
         report = check(catalog, deep=deep, end=0)
