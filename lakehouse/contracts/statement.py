@@ -58,9 +58,8 @@ def cells_statement(
 
 def cells_of_plain(contract: Contract) -> str:
     """The text of each field of records that are `plain_record`, as columns."""
-    paths = ", ".join(f"'$.{column.name}'" for column in contract.fields)
     cells = ", ".join(f"texts[{i}] as {column.name}" for i, column in enumerate(contract.fields, start=1))
-    return f"select {cells} from (select json_extract_string(text, [{paths}]) as texts from batch)"
+    return f"select {cells} from (select json_extract_string(text, [{_paths(contract)}]) as texts from batch)"
 
 
 def json_of_cells(names: Iterable[str], defaults: Mapping[str, str]) -> str:
@@ -99,8 +98,11 @@ def _statement(contract: Contract, checks: tuple[Check, ...], extracted: str) ->
     return Statement(sql, checks)
 
 
+def _paths(contract: Contract) -> str:
+    return ", ".join(f"'$.{column.name}'" for column in contract.fields)
+
+
 def _json_head(contract: Contract, defaults: Mapping[str, str]) -> str:
-    paths = ", ".join(f"'$.{column.name}'" for column in contract.fields)
     fields = ", ".join(
         _field(column.name, f"texts[{i}]", f"types[{i + 1}]", defaults)
         for i, column in enumerate(contract.fields, start=1)
@@ -109,8 +111,8 @@ def _json_head(contract: Contract, defaults: Mapping[str, str]) -> str:
         documents as (select row, payload, text, try_cast(text as json) as document from batch),
         objects as (
             select *,
-                json_type(document, ['$', {paths}]) as types,
-                json_extract_string(document, [{paths}]) as texts,
+                json_type(document, ['$', {_paths(contract)}]) as types,
+                json_extract_string(document, [{_paths(contract)}]) as texts,
                 case when {suspicious("text")} then text end as suspicious_text
             from documents
         ),
