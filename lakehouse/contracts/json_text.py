@@ -32,17 +32,22 @@ def plain_record(contract: Contract) -> str:
     it must have, and no text needs a stricter look but one in which a field's JSON is written.
     """
     documents = "|".join(column.name for column in contract.fields if column.type is Type.JSON_OBJECT)
-    simple = _object(_member(_TEXT, f"{_TEXT}|{_NUMBER}|true|false|null"))
-    members = [_member(_TEXT, f"{_TEXT}|null")] + ([_member(f'"(?:{documents})"', simple)] if documents else [])
+    members = [_member(_TEXT, f"{_TEXT}|null")] + ([_member(f'"(?:{documents})"', _SIMPLE)] if documents else [])
     return f"^{_SPACE}{_object('|'.join(members))}{_SPACE}$"
 
 
 def _object(member: str) -> str:
-    return rf"\{{{_SPACE}(?:{member}){_SPACE}(?:,{_SPACE}(?:{member}){_SPACE})*\}}"
+    return rf"\{{{_SPACE}(?:(?:{member}){_SPACE}(?:,{_SPACE}(?:{member}){_SPACE})*)?\}}"
 
 
 def _member(name: str, value: str) -> str:
     return f"{name}{_SPACE}:{_SPACE}(?:{value})"
+
+
+_SIMPLE = _object(_member(_TEXT, f"{_TEXT}|{_NUMBER}|true|false|null"))
+
+SIMPLE_OBJECT = f"^{_SPACE}{_SIMPLE}{_SPACE}$"
+"""Regular expression (RE2) for an object of simple values; it needs no stricter look."""
 
 
 def suspicious(text: str) -> str:

@@ -49,11 +49,13 @@ def cells_statement(
         contract: What a record must look like.
         defaults: Values of text fields for records that carry none.
         known: The fields of which there is a column, beside ``payload``, ``payload_text`` and ``holds_nul``.
-        good: Fields that are accepted as they are; the statement leaves them out.
+        good: Fields that need no check. Those for JSON come without spaces, the others are left out.
     """
     judged = replace(contract, fields=tuple(column for column in contract.fields if column.name not in good))
     of_fields = (check for check in _checks(judged) if check.error_type != "WRONG_TYPE")  # all is text
-    return _statement(judged, (*_cells_checks(), *of_fields), _cells_head(judged, defaults, known))
+    documents = [column.name for column in contract.fields if column.type is Type.JSON_OBJECT and column.name in good]
+    head = _cells_head(judged, defaults, known, documents)
+    return _statement(judged, (*_cells_checks(), *of_fields), head, documents)
 
 
 def cells_of_plain(contract: Contract) -> str:
@@ -70,7 +72,7 @@ def json_of_cells(names: Iterable[str], defaults: Mapping[str, str]) -> str:
     return f"select json_merge_patch('{{}}', {{{members}}})::varchar as text from batch"
 
 
-def _statement(contract: Contract, checks: tuple[Check, ...], extracted: str) -> Statement:
+def _statement(contract: Contract, checks: tuple[Check, ...], extracted: str, ready: Iterable[str] = ()) -> Statement:
     """SQL for the typed fields, and for a bad record the number of the first failed check.
 
     Args:
@@ -78,10 +80,12 @@ def _statement(contract: Contract, checks: tuple[Check, ...], extracted: str) ->
         checks: What may be wrong, in the order in which it is tried.
         extracted: Common table expressions that end with ``extracted``: row, payload, each field's text and JSON type
             as ``<field>__text`` and ``<field>__type``, and a suspicious text or null.
+        ready: Columns of ``extracted`` that are handed on.
     """
     fields = contract.fields
     typed = ", ".join(f"{_typed(column)} as {column.name}" for column in fields)
-    output = ", ".join(f"coalesce({c.name}, {c.derived}) as {c.name}" if c.derived else c.name for c in fields)
+    typed_or_derived = (f"coalesce({c.name}, {c.derived}) as {c.name}" if c.derived else c.name for c in fields)
+    output = ", ".join((*ready, *typed_or_derived))
     error = " ".join(f"when {check.condition} then {i}" for i, check in enumerate(checks))
     texts, kinds = (", ".join(f"{column.name}__{what}" for column in fields) for what in ("text", "type"))
     field = f"({[(check.field or 0) + 1 for check in checks]})[error + 1]"
@@ -120,7 +124,9 @@ def _json_head(contract: Contract, defaults: Mapping[str, str]) -> str:
     """
 
 
-def _cells_head(contract: Contract, defaults: Mapping[str, str], known: tuple[str, ...]) -> str:
+def _cells_head(
+    contract: Contract, defaults: Mapping[str, str], known: tuple[str, ...], good_documents: Iterable[str]
+) -> str:
     fields = ", ".join(
         _field(column.name, column.name if column.name in known else "null::varchar", "'VARCHAR'", defaults)
         for column in contract.fields
@@ -129,7 +135,8 @@ def _cells_head(contract: Contract, defaults: Mapping[str, str], known: tuple[st
     branches = " ".join(f"when {suspicious(name)} then {name}" for name in documents)
     found = f"case {branches} end" if documents else "null::varchar"
     given = f"row, payload, payload_text, holds_nul, {found} as suspicious_text"
-    return f"extracted as (select {given}, {fields} from batch)"
+    minified = "".join(f", json({name})::varchar as {name}" for name in good_documents)
+    return f"extracted as (select {given}{minified}, {fields} from batch)"
 
 
 def _field(name: str, text: str, kind: str, defaults: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.contract import Column, Contract, Type
-from lakehouse.contracts.json_text import plain_record, strict_problem
+from lakehouse.contracts.json_text import SIMPLE_OBJECT, plain_record, strict_problem
 from lakehouse.contracts.statement import (
     Check,
     Statement,
@@ -112,7 +112,7 @@ class Validator:
         known = tuple(judged.column_names)
         added = {"payload": rubbish, "payload_text": _decoded(rubbish), "holds_nul": _rows_with_nul(judged)}
         batch = pa.table(dict(zip(known, judged.columns, strict=True)) | added)
-        return self._split(batch, self._of_cells(known, self._good_as_they_are(judged)), kept)
+        return self._split(batch, self._of_cells(known, self._good_at_a_glance(judged)), kept)
 
     @cached_property
     def _of_json(self) -> Statement:
@@ -124,18 +124,20 @@ class Validator:
             self._statements[known, good] = cells_statement(self.contract, self._defaults, known, good)
         return self._statements[known, good]
 
-    def _good_as_they_are(self, cells: pa.Table) -> frozenset[str]:
-        """Columns of which a glance tells that every cell is accepted as it is, and that no other needs them."""
+    def _good_at_a_glance(self, cells: pa.Table) -> frozenset[str]:
+        """Columns of which a glance tells that every cell is accepted, and that no other needs them."""
         fields = self.contract.fields
         good = _not_in((c.name for c in fields if self._is_good(c, cells)), (r.condition for r in self.contract.rules))
         return _not_in(good, (c.derived for c in fields if c.derived and c.name not in good))
 
     def _is_good(self, column: Column, cells: pa.Table) -> bool:
-        if column.type is not Type.STRING or column.name not in cells.column_names:
+        if column.type not in (Type.STRING, Type.JSON_OBJECT) or column.name not in cells.column_names:
             return False
         texts = cells[column.name]
         is_filled = column.required or column.derived or column.name in self._defaults
-        return not (is_filled and texts.null_count) and _has_lengths(texts, 1, column.max_length)
+        if (is_filled and texts.null_count) or not _has_lengths(texts, 1, column.max_length):
+            return False
+        return column.type is Type.STRING or _all_match(texts, SIMPLE_OBJECT)
 
     def _split(self, batch: pa.Table, statement: Statement, kept: pa.Array | pa.ChunkedArray) -> Verdict:
         """Run the statement over the batch; ``kept`` is the text of each record that goes into its row."""
@@ -224,6 +226,11 @@ def _has_lengths(column: pa.ChunkedArray, least: int, most: int | None) -> bool:
     """Whether every value that is there has so many bytes; characters are not more."""
     found = pc.min_max(pc.binary_length(column)).as_py()
     return found["min"] is None or (found["min"] >= least and (most is None or found["max"] <= most))
+
+
+def _all_match(column: pa.ChunkedArray, pattern: str) -> bool:
+    """Whether every value that is there matches."""
+    return bool(pc.all(pc.match_substring_regex(column, pattern), min_count=0).as_py())
 
 
 def _rows_with_nul(cells: pa.Table) -> pa.Array | pa.ChunkedArray:

@@ -100,8 +100,9 @@ def _together(blocks: Iterator[CellBlock]) -> Iterator[Block]:
 
 
 def _joined(blocks: list[CellBlock]) -> Block:
+    # In one piece: all that follows works chunk by chunk, and for each partition again.
     firsts, rubbish, cells = zip(*blocks, strict=True)
-    return firsts[0], pa.chunked_array(rubbish), pa.concat_tables(cells)
+    return firsts[0], pa.concat_arrays(rubbish), pa.concat_tables(cells).combine_chunks()
 
 
 def _csv_blocks(

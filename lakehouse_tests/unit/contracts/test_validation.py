@@ -224,7 +224,27 @@ GOOD = {column.name: "x" for column in SERVICE_EVENT.fields} | {
     "attributes_json": '{"a": 1}',
 }
 TEXTS = st.sampled_from([None, "", "\u00e9" * 60, "y" * 101, "a\x00b", "2024-12-17T23:30:00-02:00", '{"a": NaN}'])
-CELLS = st.dictionaries(st.sampled_from(list(GOOD)), TEXTS, max_size=3).map(lambda changes: GOOD | changes)
+DOCUMENTS = st.sampled_from(
+    [
+        "{}",
+        ' { "a" :\n1.50 , "b": "\\u00e9\\/", "a": "\u00e9", "c": -0, "d": null } ',
+        '{"a": [1, {"b": 2}]}',
+        '{"a": 1e2, "b": 12345678901234567890}',
+        '{"a": 01}',
+        '{"a": 1,}',
+        '{"a": "\\u0000"}',
+        '{"a": "\\ud800"}',
+        '{"a": "tab\there"}',
+        '{"a": 1} {}',
+        "[]",
+        "null",
+    ]
+)
+CELLS = st.builds(
+    lambda changes, document: GOOD | ({"attributes_json": document} if document else {}) | changes,
+    st.dictionaries(st.sampled_from(list(GOOD)), TEXTS, max_size=3),
+    st.none() | DOCUMENTS,
+)
 BAD = {column.name: "z" * 101 for column in SERVICE_EVENT.fields} | {"tenant_id": None, "event_id": ""}
 
 
