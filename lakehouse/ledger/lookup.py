@@ -13,7 +13,6 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import BooleanExpression, In
 from pyiceberg.table import DataScan, Table
 
-from lakehouse.adapters.cells import BATCH_ROWS
 from lakehouse.adapters.iceberg.catalog import find_table
 from lakehouse.adapters.iceberg.filters import at_least, equal
 from lakehouse.contracts.arrow import arrow_schema
@@ -22,6 +21,9 @@ from lakehouse.contracts.replay import REPLAY
 from lakehouse.errors import LakehouseError
 from lakehouse.ledger.dead_letters import find_dead_letters
 from lakehouse.ledger.replay import replayed_ids
+
+PART_BYTES = 64 * 1024**2
+"""Dead letters that are handled at once."""
 
 _LISTED = ("dead_letter_id", "source", "error_type", "error_message", "failed_at")
 
@@ -84,7 +86,7 @@ def read_dead_letters(
     scan = _scan(table, source=source, reason=reason, since=since, ids=ids, columns=("*",))
     for batch in scan.to_arrow_batch_reader():
         waiting.append(batch)
-        if sum(part.num_rows for part in waiting) >= BATCH_ROWS:
+        if sum(part.nbytes for part in waiting) >= PART_BYTES:
             yield pa.Table.from_batches(waiting)
             waiting = []
     if any(part.num_rows for part in waiting):

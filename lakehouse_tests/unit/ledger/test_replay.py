@@ -80,7 +80,7 @@ def test_a_replay_is_harmless_when_repeated(catalog: SqlCatalog) -> None:
 
 
 def test_more_than_fits_into_memory_is_replayed_in_parts(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup, "BATCH_ROWS", 1)
+    monkeypatch.setattr(lookup, "PART_BYTES", 1)
     for first in (0, 10):
         values = ten(without_ward=(3, 7), rubbish=(5,))
         land(catalog, {first + number: value for number, value in values.items()})
