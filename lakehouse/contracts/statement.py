@@ -33,6 +33,8 @@ class Statement:
 
     sql: str
     checks: tuple[Check, ...]
+    suspects: tuple[str, ...]
+    """Columns of texts that need a stricter look, in a row where the first of them is not null."""
 
 
 def json_statement(contract: Contract, defaults: Mapping[str, str]) -> Statement:
@@ -48,14 +50,13 @@ def cells_statement(
     Args:
         contract: What a record must look like.
         defaults: Values of text fields for records that carry none.
-        known: The fields of which there is a column, beside ``payload``, ``payload_text`` and ``holds_nul``.
-        good: Fields that need no check. Those for JSON come without spaces, the others are left out.
+        known: The fields of which there is a column, beside ``payload``, ``payload_text`` and ``holds_nul``; for one
+            that holds JSON also ``<field>__simple``, whether it is a `SIMPLE_OBJECT`.
+        good: Fields that are accepted as they are; the statement leaves them out.
     """
     judged = replace(contract, fields=tuple(column for column in contract.fields if column.name not in good))
     of_fields = (check for check in _checks(judged) if check.error_type != "WRONG_TYPE")  # all is text
-    documents = [column.name for column in contract.fields if column.type is Type.JSON_OBJECT and column.name in good]
-    head = _cells_head(judged, defaults, known, documents)
-    return _statement(judged, (*_cells_checks(), *of_fields), head, documents)
+    return _statement(judged, (*_cells_checks(), *of_fields), _cells_head(judged, defaults, known))
 
 
 def cells_of_plain(contract: Contract) -> str:
@@ -72,7 +73,7 @@ def json_of_cells(names: Iterable[str], defaults: Mapping[str, str]) -> str:
     return f"select json_merge_patch('{{}}', {{{members}}})::varchar as text from batch"
 
 
-def _statement(contract: Contract, checks: tuple[Check, ...], extracted: str, ready: Iterable[str] = ()) -> Statement:
+def _statement(contract: Contract, checks: tuple[Check, ...], extracted: str) -> Statement:
     """SQL for the typed fields, and for a bad record the number of the first failed check.
 
     Args:
@@ -80,15 +81,15 @@ def _statement(contract: Contract, checks: tuple[Check, ...], extracted: str, re
         checks: What may be wrong, in the order in which it is tried.
         extracted: Common table expressions that end with ``extracted``: row, payload, each field's text and JSON type
             as ``<field>__text`` and ``<field>__type``, and a suspicious text or null.
-        ready: Columns of ``extracted`` that are handed on.
     """
     fields = contract.fields
     typed = ", ".join(f"{_typed(column)} as {column.name}" for column in fields)
-    typed_or_derived = (f"coalesce({c.name}, {c.derived}) as {c.name}" if c.derived else c.name for c in fields)
-    output = ", ".join((*ready, *typed_or_derived))
+    output = ", ".join(f"coalesce({c.name}, {c.derived}) as {c.name}" if c.derived else c.name for c in fields)
     error = " ".join(f"when {check.condition} then {i}" for i, check in enumerate(checks))
     texts, kinds = (", ".join(f"{column.name}__{what}" for column in fields) for what in ("text", "type"))
     field = f"({[(check.field or 0) + 1 for check in checks]})[error + 1]"
+    suspects = ("suspicious_text", *(f"{column.name}__text" for column in fields if column.type is Type.JSON_OBJECT))
+    is_suspect = "error is null and suspicious_text is not null"
     sql = f"""
         with {extracted},
         typed as (select *, {typed} from extracted),
@@ -96,10 +97,10 @@ def _statement(contract: Contract, checks: tuple[Check, ...], extracted: str, re
         select row, {output}, error,
             case when error is not null then ([{texts}])[{field}] end as text,
             case when error is not null then ([{kinds}])[{field}] end as kind,
-            case when error is null then suspicious_text end as suspicious_text
+            {", ".join(f"case when {is_suspect} then {name} end as {name}" for name in suspects)}
         from judged
     """
-    return Statement(sql, checks)
+    return Statement(sql, checks, suspects)
 
 
 def _paths(contract: Contract) -> str:
@@ -124,19 +125,24 @@ def _json_head(contract: Contract, defaults: Mapping[str, str]) -> str:
     """
 
 
-def _cells_head(
-    contract: Contract, defaults: Mapping[str, str], known: tuple[str, ...], good_documents: Iterable[str]
-) -> str:
-    fields = ", ".join(
-        _field(column.name, column.name if column.name in known else "null::varchar", "'VARCHAR'", defaults)
-        for column in contract.fields
-    )
+def _cells_head(contract: Contract, defaults: Mapping[str, str], known: tuple[str, ...]) -> str:
+    fields = ", ".join(_field(c.name, *_cell(c, c.name in known), defaults) for c in contract.fields)
     documents = [column.name for column in contract.fields if column.type is Type.JSON_OBJECT and column.name in known]
-    branches = " ".join(f"when {suspicious(name)} then {name}" for name in documents)
+    branches = " ".join(f"when not {name}__simple and ({suspicious(name)}) then {name}" for name in documents)
     found = f"case {branches} end" if documents else "null::varchar"
     given = f"row, payload, payload_text, holds_nul, {found} as suspicious_text"
-    minified = "".join(f", json({name})::varchar as {name}" for name in good_documents)
-    return f"extracted as (select {given}{minified}, {fields} from batch)"
+    return f"extracted as (select {given}, {fields} from batch)"
+
+
+def _cell(column: Column, is_known: bool) -> tuple[str, str]:
+    """Text and JSON type of a cell. A simple object is one at once, as the parser writes it; other JSON is a string."""
+    name = column.name
+    if not is_known:
+        return "null::varchar", "'VARCHAR'"
+    if column.type is not Type.JSON_OBJECT:
+        return name, "'VARCHAR'"
+    is_simple = f"case when {name}__simple then"
+    return f"{is_simple} json({name})::varchar else {name} end", f"{is_simple} 'OBJECT' else 'VARCHAR' end"
 
 
 def _field(name: str, text: str, kind: str, defaults: Mapping[str, str]) -> str:

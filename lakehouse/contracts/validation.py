@@ -8,7 +8,7 @@ bad record costs only itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,7 +20,6 @@ from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.contract import Column, Contract, Type
 from lakehouse.contracts.json_text import SIMPLE_OBJECT, plain_record, strict_problem
 from lakehouse.contracts.statement import (
-    Check,
     Statement,
     cells_of_plain,
     cells_statement,
@@ -57,6 +56,7 @@ class Validator:
         names = [column.name for column in contract.fields] + ([contract.raw_payload] if contract.raw_payload else [])
         types = arrow_schema(contract)
         self._accepted = pa.schema([("row", pa.int64()), *(types.field(name).with_nullable(True) for name in names)])
+        self._documents = [column.name for column in contract.fields if column.type is Type.JSON_OBJECT]
         self._plain = plain_record(contract)
         self._statements: dict[tuple[tuple[str, ...], frozenset[str]], Statement] = {}
         self._duckdb = duckdb.connect(config={"threads": 1})
@@ -69,7 +69,7 @@ class Validator:
             payloads: The records' values, binary; null where a record has none.
         """
         batch = pa.table({"payload": payloads, "text": _decoded(payloads)})
-        is_plain = pc.fill_null(pc.match_substring_regex(batch["text"], self._plain), False)
+        is_plain = _matches(batch["text"], self._plain)
         plain, other = (pc.indices_nonzero(chosen) for chosen in (is_plain, pc.invert(is_plain)))
         if not len(other):
             return self._judge_plain(batch)
@@ -111,8 +111,9 @@ class Validator:
     ) -> Verdict:
         known = tuple(judged.column_names)
         added = {"payload": rubbish, "payload_text": _decoded(rubbish), "holds_nul": _rows_with_nul(judged)}
+        added |= {f"{name}__simple": _matches(judged[name], SIMPLE_OBJECT) for name in self._documents if name in known}
         batch = pa.table(dict(zip(known, judged.columns, strict=True)) | added)
-        return self._split(batch, self._of_cells(known, self._good_at_a_glance(judged)), kept)
+        return self._split(batch, self._of_cells(known, self._good_as_they_are(judged)), kept)
 
     @cached_property
     def _of_json(self) -> Statement:
@@ -124,20 +125,18 @@ class Validator:
             self._statements[known, good] = cells_statement(self.contract, self._defaults, known, good)
         return self._statements[known, good]
 
-    def _good_at_a_glance(self, cells: pa.Table) -> frozenset[str]:
-        """Columns of which a glance tells that every cell is accepted, and that no other needs them."""
+    def _good_as_they_are(self, cells: pa.Table) -> frozenset[str]:
+        """Columns of which a glance tells that every cell is accepted as it is, and that no other needs them."""
         fields = self.contract.fields
         good = _not_in((c.name for c in fields if self._is_good(c, cells)), (r.condition for r in self.contract.rules))
         return _not_in(good, (c.derived for c in fields if c.derived and c.name not in good))
 
     def _is_good(self, column: Column, cells: pa.Table) -> bool:
-        if column.type not in (Type.STRING, Type.JSON_OBJECT) or column.name not in cells.column_names:
+        if column.type is not Type.STRING or column.name not in cells.column_names:
             return False
         texts = cells[column.name]
         is_filled = column.required or column.derived or column.name in self._defaults
-        if (is_filled and texts.null_count) or not _has_lengths(texts, 1, column.max_length):
-            return False
-        return column.type is Type.STRING or _all_match(texts, SIMPLE_OBJECT)
+        return not (is_filled and texts.null_count) and _has_lengths(texts, 1, column.max_length)
 
     def _split(self, batch: pa.Table, statement: Statement, kept: pa.Array | pa.ChunkedArray) -> Verdict:
         """Run the statement over the batch; ``kept`` is the text of each record that goes into its row."""
@@ -146,7 +145,7 @@ class Validator:
         accepted = pa.table({name: (checked if name in checked.column_names else batch)[name] for name in names})
         if self.contract.raw_payload:
             accepted = accepted.append_column(self.contract.raw_payload, kept)
-        refusals = dict(self._refusals(checked, statement.checks))
+        refusals = dict(_refusals(checked, statement))
         if refusals:
             is_refused = pc.is_in(checked["row"], pa.array(list(refusals), pa.int64()))
             accepted = accepted.filter(pc.invert(is_refused))
@@ -162,19 +161,19 @@ class Validator:
         self._duckdb.unregister("batch")
         return found
 
-    def _refusals(self, checked: pa.Table, checks: Sequence[Check]) -> Iterator[tuple[int, tuple[str, str]]]:
-        """Error type and message by row. Touches only what a check found bad, or the pattern found suspicious."""
-        bad = _present(checked, "error", ["row", "error", "text", "kind"])
-        for row, error, text, kind in zip(*(column.to_pylist() for column in bad.columns), strict=True):
-            message = checks[error].message.format(text=_Excerpt(text), kind=_json_type(kind))
-            yield row, (checks[error].error_type, message)
-        # A string that holds an object is a document of its own, so those columns are checked as well as the record.
-        texts = ["suspicious_text", *(c.name for c in self.contract.fields if c.type is Type.JSON_OBJECT)]
-        suspicious = _present(checked, "suspicious_text", ["row", *texts])
-        for record in suspicious.to_pylist():
-            problems = (strict_problem(record[name]) for name in texts if record[name] is not None)
-            if problem := next(filter(None, problems), None):
-                yield record["row"], problem
+
+def _refusals(checked: pa.Table, statement: Statement) -> Iterator[tuple[int, tuple[str, str]]]:
+    """Error type and message by row. Touches only what a check found bad, or the pattern found suspicious."""
+    bad = _present(checked, "error", ["row", "error", "text", "kind"])
+    for row, error, text, kind in zip(*(column.to_pylist() for column in bad.columns), strict=True):
+        check = statement.checks[error]
+        yield row, (check.error_type, check.message.format(text=_Excerpt(text), kind=_json_type(kind)))
+    # A string that holds an object is a document of its own, so it is looked at as well as the record.
+    suspicious = _present(checked, statement.suspects[0], ["row", *statement.suspects])
+    for row, *texts in zip(*(column.to_pylist() for column in suspicious.columns), strict=True):
+        problems = (strict_problem(text) for text in texts if text is not None)
+        if problem := next(filter(None, problems), None):
+            yield row, problem
 
 
 class _Excerpt(str):
@@ -204,6 +203,11 @@ def _decoded_singly(payloads: pa.Array) -> pa.Array:
     return pc.replace_with_mask(unsure, is_beyond_ascii, pa.array(texts, pa.string()))
 
 
+def _matches(texts: pa.ChunkedArray, pattern: str) -> pa.ChunkedArray:
+    """Whether each text is there and matches."""
+    return pc.fill_null(pc.match_substring_regex(texts, pattern), False)
+
+
 def _moved(judged: pa.Table, rows: pa.Array) -> pa.Table:
     """What was judged of a part of a batch: ``row`` becomes the position in the whole."""
     return judged.set_column(0, "row", rows.take(judged["row"]).cast(pa.int64()))
@@ -226,11 +230,6 @@ def _has_lengths(column: pa.ChunkedArray, least: int, most: int | None) -> bool:
     """Whether every value that is there has so many bytes; characters are not more."""
     found = pc.min_max(pc.binary_length(column)).as_py()
     return found["min"] is None or (found["min"] >= least and (most is None or found["max"] <= most))
-
-
-def _all_match(column: pa.ChunkedArray, pattern: str) -> bool:
-    """Whether every value that is there matches."""
-    return bool(pc.all(pc.match_substring_regex(column, pattern), min_count=0).as_py())
 
 
 def _rows_with_nul(cells: pa.Table) -> pa.Array | pa.ChunkedArray:
