@@ -11,8 +11,9 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 
 import pyarrow as pa
 from rich.console import Console
@@ -29,6 +30,8 @@ from lakehouse.maintenance.maintain import maintain
 LEVELS = (1, 10, 100)
 AIMS = {10: 1.10, 100: 1.25}
 SAMPLES = 5
+APPENDS = 4
+"""Appends of a sample: the clocks of the engines tick every 10 ms, which is a tenth of one append."""
 TOPIC = "bench-history"
 
 
@@ -54,9 +57,9 @@ def run(base: int, rows: int, every: int, *, running: bool, console: Console) ->
         plain = lab.catalog.load_table(("bronze", lab.table("bench_history_plain")))
         writer = LedgeredWriter(lab.catalog, contract, TOPIC, run_id="benchmark")
 
-        def next_appends() -> list[Callable[[], object]]:
+        def appends_of(number: int) -> list[Callable[[], object]]:
             """The same batch for both sides, made before the clock runs."""
-            batch = make_batch(commits * rows, rows)
+            batch = make_batch(number * rows, rows)
             shaped = writer._rows(batch, writer._validate(batch), datetime.now(UTC))
             return [lambda: writer.append(batch), lambda: plain.append(shaped)]
 
@@ -66,16 +69,16 @@ def run(base: int, rows: int, every: int, *, running: bool, console: Console) ->
         task = progress.add_task("commits", total=base * LEVELS[-1])
         for level in LEVELS:
             while commits < base * level:
-                for append in next_appends():
-                    append()
+                do_all(appends_of(commits))
                 commits += 1
                 if commits % every == 0:
                     upkeep += cpu_of(lab, lambda: maintain(lab.settings, lab.catalog, [contract.table]))
                 progress.update(task, completed=commits)
             samples = []
             for _ in range(SAMPLES):
-                samples.append([cpu_of(lab, append) for append in next_appends()])
-                commits += 1
+                sides = zip(*(appends_of(number) for number in range(commits, commits + APPENDS)), strict=True)
+                samples.append([cpu_of(lab, partial(do_all, side)) / APPENDS for side in sides])
+                commits += APPENDS
             found["lakehouse"][level], found["pyiceberg"][level] = (list(side) for side in zip(*samples, strict=True))
             medians = {name: statistics.median(levels[level]) for name, levels in found.items()}
             progress.console.print(f"{level:>4} ×: " + ", ".join(f"{n} {m:.3f} CPU s" for n, m in medians.items()))
@@ -100,7 +103,8 @@ def run(base: int, rows: int, every: int, *, running: bool, console: Console) ->
         "benchmark": "history",
         "machine": started,
         "method": " ".join((__doc__ or "").split()),
-        "scale": f"1 × is {base} commits of {rows} rows; maintained every {every} commits, median of {SAMPLES}.",
+        "scale": f"1 × is {base} commits of {rows} rows; maintained every {every} commits, "
+        f"median of {SAMPLES} samples of {APPENDS} appends.",
         "settings": settings,
         "median_cpu_seconds": medians_of,
         "growth": {name: {str(n): round(value, 2) for n, value in levels.items()} for name, levels in growth.items()},
@@ -108,6 +112,12 @@ def run(base: int, rows: int, every: int, *, running: bool, console: Console) ->
         "samples": found,
         "aims": [*aims, {"aim": "every row is there once", "measured": exact, "met": exact}],
     }
+
+
+def do_all(appends: Iterable[Callable[[], object]]) -> None:
+    """One append after the other."""
+    for append in appends:
+        append()
 
 
 def cpu_of(lab: Lab, work: Callable[[], object]) -> float:

@@ -122,7 +122,8 @@ def open_lab(console: Console, *, running: bool) -> Iterator[Lab]:
         settings = settings_module.load() if running else _start(folder / "home", after, console)
         lab = Lab(settings, not running, folder)
         after.callback(lab.catalog.engine.dispose)
-        after.callback(lab.clean)
+        if running:  # a stack of our own goes with its folder
+            after.callback(lab.clean)
         yield lab
 
 
