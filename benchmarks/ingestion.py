@@ -166,13 +166,20 @@ def judge_aims(result: Sample) -> list[Sample]:
     def ratio(name: str, peer: str, number: str = "rows_per_cpu_second") -> float:
         return round(float(found[name][number] / found[peer][number]), 3)
 
-    own = found[OURS]["rows_per_cpu_second"]
+    # What a process does once weighs on a small file.
+    rates = {
+        result["rows"]: found[OURS]["rows_per_cpu_second"],
+        result["tenfold"]["rows"]: result["tenfold"]["rows_per_cpu_second"],
+    }
     replay = min(ratio(REPLAYED, "lakehouse_a_fifth", number) for number in ("rows_per_second", "rows_per_cpu_second"))
     growth = round(result["tenfold"]["peak_mb"] / found[OURS]["peak_mb"], 2)
     exact = all(contender["exact"] for contender in result["contenders"].values())
     faster, limit = ratio(OURS, PANDAS), ratio(OURS, DUCKDB)
     return [
-        {"aim": "150,000 rows per CPU second", "measured": own, "met": own >= 150_000},
+        *(
+            {"aim": f"150,000 rows per CPU second, {rows:,} in a file", "measured": rate, "met": rate >= 150_000}
+            for rows, rate in rates.items()
+        ),
         {"aim": "× pandas and Trino, rows per CPU second", "measured": faster, "met": faster >= 1},
         {"aim": "× DuckDB's reader alone, rows per CPU second (the limit)", "measured": limit, "met": True},
         {"aim": "memory flat: peak with 10 × the file at most 1.1 ×", "measured": growth, "met": growth <= 1.1},

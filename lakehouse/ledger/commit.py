@@ -18,6 +18,7 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table, TableProperties, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH
+from pyiceberg.table.snapshots import Snapshot, SnapshotLogEntry
 
 from lakehouse.errors import LedgerConflictError
 
@@ -34,6 +35,16 @@ T = TypeVar("T")
 
 class LostRace(Exception):
     """Another commit came first; nothing of this one has landed."""
+
+
+def _itself(frozen: object, memo: object = None) -> object:
+    """Stands in for a deep copy of what never changes."""
+    return frozen
+
+
+# PyIceberg copies the whole metadata at each step of a commit. Snapshots are frozen: with a history of some hundred,
+# copying them would cost as much as all else that a commit does.
+Snapshot.__deepcopy__ = SnapshotLogEntry.__deepcopy__ = _itself  # type: ignore[assignment,method-assign]
 
 
 class _Transaction(Transaction):

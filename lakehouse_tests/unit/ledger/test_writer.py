@@ -1,5 +1,6 @@
 """A record lands once, whatever is repeated, stale or interrupted."""
 
+import copy
 import threading
 from collections.abc import Iterator
 
@@ -156,6 +157,22 @@ def test_a_batch_without_rows_moves_the_ledger_with_a_snapshot_of_its_own(catalo
     second = events.append(kafka_batch({2: b""}))
     assert (first.rows, first.dead_letters, second.dead_letters) == (0, 2, 1)
     assert first.snapshot_id != second.snapshot_id
+
+
+def test_a_commit_copies_no_snapshot_of_the_history(catalog: SqlCatalog) -> None:
+    """PyIceberg makes such a copy at each step of a commit."""
+    events = writer(catalog)
+    for start in range(3):
+        events.append(kafka_batch(numbered([start])))
+    table = catalog.load_table(SERVICE_EVENT.table.identifier)
+    copied = copy.deepcopy(table.metadata)
+    assert copied == table.metadata
+    for copies, originals in (
+        (copied.snapshots, table.metadata.snapshots),
+        (copied.snapshot_log, table.metadata.snapshot_log),
+    ):
+        assert len(copies) == 3
+        assert all(one is other for one, other in zip(copies, originals, strict=True))
 
 
 def test_a_lost_answer_after_the_swap_is_resolved_by_reading_the_table(
