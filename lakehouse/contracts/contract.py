@@ -92,6 +92,11 @@ class Contract:
         return (*self.fields, *self.lineage)
 
     @property
+    def documents(self) -> tuple[str, ...]:
+        """Names of the fields for JSON, in order."""
+        return tuple(column.name for column in self.fields if column.type is Type.JSON_OBJECT)
+
+    @property
     def fingerprint(self) -> str:
         """Changes whenever the contract does."""
         return f"{self.name}/v{self.version}/{hashlib.sha256(repr(self).encode()).hexdigest()[:12]}"

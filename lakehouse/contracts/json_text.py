@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lakehouse.contracts.contract import Contract, Type
+from lakehouse.contracts.contract import Contract
 
 MAX_DEPTH = 64
 """Levels of nesting a record may have."""
@@ -31,7 +31,7 @@ def plain_record(contract: Contract) -> str:
     Fields for JSON may hold an object of simple values. Whatever matches is valid JSON, every field has the type that
     it must have, and no text needs a stricter look but one in which a field's JSON is written.
     """
-    documents = "|".join(column.name for column in contract.fields if column.type is Type.JSON_OBJECT)
+    documents = "|".join(contract.documents)
     members = [_member(_TEXT, f"{_TEXT}|null")] + ([_member(f'"(?:{documents})"', _SIMPLE)] if documents else [])
     return f"^{_SPACE}{_object('|'.join(members))}{_SPACE}$"
 

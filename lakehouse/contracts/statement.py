@@ -88,7 +88,7 @@ def _statement(contract: Contract, checks: tuple[Check, ...], extracted: str) ->
     error = " ".join(f"when {check.condition} then {i}" for i, check in enumerate(checks))
     texts, kinds = (", ".join(f"{column.name}__{what}" for column in fields) for what in ("text", "type"))
     field = f"({[(check.field or 0) + 1 for check in checks]})[error + 1]"
-    suspects = ("suspicious_text", *(f"{column.name}__text" for column in fields if column.type is Type.JSON_OBJECT))
+    suspects = ("suspicious_text", *(f"{name}__text" for name in contract.documents))
     is_suspect = "error is null and suspicious_text is not null"
     sql = f"""
         with {extracted},
@@ -127,7 +127,7 @@ def _json_head(contract: Contract, defaults: Mapping[str, str]) -> str:
 
 def _cells_head(contract: Contract, defaults: Mapping[str, str], known: tuple[str, ...]) -> str:
     fields = ", ".join(_field(c.name, *_cell(c, c.name in known), defaults) for c in contract.fields)
-    documents = [column.name for column in contract.fields if column.type is Type.JSON_OBJECT and column.name in known]
+    documents = [name for name in contract.documents if name in known]
     branches = " ".join(f"when not {name}__simple and ({suspicious(name)}) then {name}" for name in documents)
     found = f"case {branches} end" if documents else "null::varchar"
     given = f"row, payload, payload_text, holds_nul, {found} as suspicious_text"

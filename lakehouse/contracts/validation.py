@@ -56,7 +56,6 @@ class Validator:
         names = [column.name for column in contract.fields] + ([contract.raw_payload] if contract.raw_payload else [])
         types = arrow_schema(contract)
         self._accepted = pa.schema([("row", pa.int64()), *(types.field(name).with_nullable(True) for name in names)])
-        self._documents = [column.name for column in contract.fields if column.type is Type.JSON_OBJECT]
         self._plain = plain_record(contract)
         self._statements: dict[tuple[tuple[str, ...], frozenset[str]], Statement] = {}
         self._duckdb = duckdb.connect(config={"threads": 1})
@@ -111,7 +110,11 @@ class Validator:
     ) -> Verdict:
         known = tuple(judged.column_names)
         added = {"payload": rubbish, "payload_text": _decoded(rubbish), "holds_nul": _rows_with_nul(judged)}
-        added |= {f"{name}__simple": _matches(judged[name], SIMPLE_OBJECT) for name in self._documents if name in known}
+        added |= {
+            f"{name}__simple": _matches(judged[name], SIMPLE_OBJECT)
+            for name in self.contract.documents
+            if name in known
+        }
         batch = pa.table(dict(zip(known, judged.columns, strict=True)) | added)
         return self._split(batch, self._of_cells(known, self._good_as_they_are(judged)), kept)
 
