@@ -26,15 +26,16 @@
     - `days`: the rows of `start_date` to `end_date`, where these vars are given, and those since the position with
       them: the same backfill has changed the upstream model, and what comes of it may lie on any day. Without
       `catch_up` only these days, and the position stays where it is;
-    - `all`: everything, where there is no position, its snapshot is gone, or rows were deleted or updated since. An
-      incremental model then compares: it emits every row, and a `delete` for what it holds in excess (see merge.sql).
+    - `all`: everything, where there is no position, its snapshot is gone, rows were deleted or updated since, or the
+      days asked for are all there are. An incremental model then compares: it emits every row, and a `delete` for what
+      it holds in excess (see merge.sql).
     `is_partial` says that the rows read are not the whole source.
 #}
 {% macro plan_read(relation, through=none, catch_up=true) %}
     {%- set incremental = is_incremental() -%}
     {%- set plan = {
         'relation': relation, 'mode': 'changes' if incremental else 'all', 'is_partial': incremental,
-        'is_fixture': true, 'start': none, 'end': none, 'mark': none, 'first_day': none, 'last_day': none,
+        'is_fixture': true, 'start': none, 'end': none, 'mark': none, 'day_column': 'event_date', 'first_day': none, 'last_day': none,
     } -%}
     {#- A unit test brings its own rows: nothing to ask the warehouse, every given row is a change. -#}
     {%- if not execute or model.resource_type == 'unit_test' -%}
@@ -58,6 +59,9 @@
             {%- do plan.update({'start': position, 'mark': snapshots.main}) -%}
         {%- elif news == 'all' -%}
             {%- do plan.update({'mode': 'all', 'mark': snapshots.main, 'is_partial': false}) -%}
+        {%- elif incremental and holds_no_other_days(plan) -%}
+            {#- Looking for what these days touch would only cost more. -#}
+            {%- do plan.update({'mode': 'all', 'is_partial': false}) -%}
         {%- endif -%}
     {%- elif incremental -%}
         {%- set mode = mode_since(snapshots, position) -%}
@@ -74,8 +78,17 @@
     {{ return(plan) }}
 {% endmacro %}
 
-{# Rows of the planned read, as a select of `columns`. `day_column` is the date that `start_date` and `end_date` mean. #}
-{% macro changed_rows(plan, columns, day_column='event_date') -%}
+{# Whether the days of the planned read are all that the source holds; also where it holds none. #}
+{% macro holds_no_other_days(plan) %}
+    {%- set bounds = run_query(
+        'select coalesce(min(' ~ plan.day_column ~ ") >= date '" ~ plan.first_day ~ "' and max(" ~ plan.day_column
+        ~ ") <= date '" ~ plan.last_day ~ "', true) as is_all from " ~ at_end(plan)
+    ) -%}
+    {{ return(bounds.rows[0]['is_all']) }}
+{% endmacro %}
+
+{# Rows of the planned read, as a select of `columns`. #}
+{% macro changed_rows(plan, columns) -%}
     select {{ columns | join(', ') }}
     {% if plan.is_fixture or plan.mode == 'all' -%}
         from {{ at_end(plan) }}
@@ -83,7 +96,7 @@
         from {{ table_changes(plan) }}
     {%- elif plan.mode == 'days' -%}
         from {{ at_end(plan) }}
-        where {{ day_column }} between date '{{ plan.first_day }}' and date '{{ plan.last_day }}'
+        where {{ plan.day_column }} between date '{{ plan.first_day }}' and date '{{ plan.last_day }}'
         {%- if plan.start is not none %}
     union all
     select {{ columns | join(', ') }}

@@ -68,6 +68,8 @@ def dagster_variables(settings: Settings) -> dict[str, str]:
     return {
         "DAGSTER_HOME": str(folder),
         "DAGSTER_DISABLE_TELEMETRY": "1",
+        # Materialisations of a backfill's days are written together; one by one each takes three connections.
+        "DAGSTER_EVENT_BATCH_SIZE": "1000",
         "DAGSTER_STORAGE_FOLDER": str(folder / "storage"),
         "DAGSTER_POSTGRES_HOST": settings.db_address,
         "DAGSTER_POSTGRES_PORT": str(settings.db_port),
@@ -111,6 +113,8 @@ def _settings_that_differ(settings: Settings) -> dict[str, str]:
         values[f"{ENV_PREFIX}KAFKA_BOOTSTRAP_SERVERS"] = HERE
     if settings.runs_trino:
         values[f"{ENV_PREFIX}TRINO_HOST"] = HERE
+    if settings.runs_flink:
+        values[f"{ENV_PREFIX}FLINK_URL"] = HERE
     if settings.runs_s3:
         for name, value in zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), settings.s3_keys, strict=True):
             values[ENV_PREFIX + name] = value

@@ -595,6 +595,10 @@ def test_a_backfill_takes_its_days_and_leaves_the_position(warehouse: Warehouse)
     assert without_audit(contents(warehouse)["silver.pgr_events"]) == expected(by_day)["silver.pgr_events"]
     warehouse.dbt("run")
     assert_equals(contents(warehouse), expected(old + new))
+    unchanged = snapshots(warehouse)
+    warehouse.dbt("run", start_date=str(START.date()), end_date=str((START + timedelta(days=2)).date()))
+    assert {reads[-1] for reads in warehouse.reads().values()} == {"all"}, "no other days are held"
+    assert snapshots(warehouse) == unchanged, "a backfill that finds nothing to mend writes nothing"
 
 
 @pytest.mark.parametrize("seed", [11, 12, 13])

@@ -14,6 +14,12 @@
     'channel', 'ward_id', 'locality_id', 'attributes_json', 'kafka_topic', 'kafka_partition', 'kafka_offset',
     'kafka_timestamp', 'ingested_at',
 ] %}
+{%- set brought = [
+    'event_date', 'event_time', 'tenant_id', 'service', 'entity_type', 'entity_id', 'event_type', 'stage', 'status',
+    'status_after', 'actor_type', 'actor_id', 'channel', 'ward_id', 'locality_id', 'complaint_type', 'priority',
+    'sla_hours', 'from_status', 'to_status', 'attributes_json', 'content_hash', 'kafka_topic', 'kafka_partition',
+    'kafka_offset', 'kafka_timestamp', 'ingested_at',
+] %}
 
 with bronze as (
     {{ changed_rows(read, ['event_id'] + carried) }}
@@ -34,7 +40,7 @@ typed as (
         {{ utc_date('event_time') }} as event_date,
         {{ text_attribute('complaint_type') }} as complaint_type,
         upper({{ text_attribute('priority') }}) as priority,
-        try_cast(trim(try_cast(element_at(attributes, 'sla_hours') as varchar)) as decimal(8, 2)) as sla_hours,
+        try_cast(trim(try_cast(element_at(attributes, 'sla_hours') as varchar)) as decimal(8, 2)) as sla_hours_given,
         upper({{ text_attribute('from_status') }}) as from_status,
         upper({{ text_attribute('to_status') }}) as to_status,
         from_big_endian_64(from_hex(substr(content_id, 1, 16))) as content_hash
@@ -64,6 +70,7 @@ ranked as (
             when status_after in ('ASSIGNED', 'RESOLVED', 'REJECTED', 'CLOSED', 'CANCELLED', 'REOPENED')
                 then lower(status_after)
         end as stage,
+        if(sla_hours_given >= 0, sla_hours_given) as sla_hours,
         row_number() over (partition by event_id order by {{ event_rank('interpreted') }}) as place
     from interpreted
 ),
@@ -71,75 +78,44 @@ ranked as (
 winners as (
     select
         event_id,
-
-        event_date,
-        event_time,
-        tenant_id,
-        service,
-        entity_type,
-        entity_id,
-        event_type,
-        stage,
-        status,
-        status_after,
-
-        actor_type,
-        actor_id,
-        channel,
-        ward_id,
-        locality_id,
-
-        complaint_type,
-        priority,
-        if(sla_hours >= 0, sla_hours) as sla_hours,
-        from_status,
-        to_status,
-        attributes_json,
-
-        content_hash,
-        kafka_topic,
-        kafka_partition,
-        kafka_offset,
-        kafka_timestamp,
-        ingested_at
+        {{ brought | join(', ') }}
     from ranked
     where place = 1
 )
 
 {%- if is_incremental() and read.mode in ('all', 'days') %},
 
-held_again as (
-    select *
+{# What bronze no longer holds of these days competes with nothing: a row with no columns but its key goes out. #}
+held as (
+    select event_id
     from {{ this }}
     {%- if read.mode == 'days' %}
-    where
-        event_date >= date '{{ read.first_day }}'
-        and event_date <= date '{{ read.last_day }}'
+    where event_date between date '{{ read.first_day }}' and date '{{ read.last_day }}'
     {%- endif %}
 )
-{%- endif %}
+
+select
+    coalesce(winners.event_id, held.event_id) as event_id,
+    {% for column in brought -%}
+    winners.{{ column }},
+    {% endfor -%}
+    {{ audit_columns(read) }},
+    case
+        when winners.event_id is null then 'delete'
+        {% if read.mode == 'days' -%}
+        when held.event_id is null then 'upsert'
+        {% endif -%}
+        else 'replace'
+    end as _merge_action
+from winners
+full join held on winners.event_id = held.event_id
+{%- else %}
 
 select
     winners.*,
     {{ audit_columns(read) }}
     {%- if is_incremental() %},
-    {% if read.mode == 'days' -%}
-    {#- What bronze no longer holds of these days competes with nothing. #}
-    if(winners.event_id in (select held_again.event_id from held_again), 'replace', 'upsert') as _merge_action
-    {%- else -%}
-    '{{ "replace" if read.mode == "all" else "upsert" }}' as _merge_action
-    {%- endif %}
+    'upsert' as _merge_action
     {%- endif %}
 from winners
-
-{%- if is_incremental() and read.mode in ('all', 'days') %}
-
-union all
-
-select
-    held_again.*,
-    'delete' as _merge_action
-from held_again
-left join typed on held_again.event_id = typed.event_id
-where typed.event_id is null
 {%- endif %}
