@@ -10,7 +10,7 @@ from rich.table import Table
 
 from lakehouse.adapters.trino.query import query
 from lakehouse.audit import run_audit
-from lakehouse.domains.pgr.source import Shares
+from lakehouse.domains.disorder import Shares
 from lakehouse.errors import LakehouseError
 from lakehouse.job import run_daily
 from lakehouse.naming import PGR_CASE_LIFECYCLE, PGR_FUNNEL_DAILY, Domain

@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-Message = tuple[bytes | None, bytes | None]
-"""Key and value."""
+from lakehouse.domains.disorder import Message, Shares, in_disorder, weighted
 
 SLA_HOURS = {"CRITICAL": 8, "HIGH": 24, "MEDIUM": 72, "LOW": 168}
 _PRIORITIES = (("MEDIUM", 50), ("LOW", 25), ("HIGH", 18), ("CRITICAL", 7))
@@ -39,18 +38,6 @@ _COMPLAINTS = (
 )
 _EVENTS_PER_CASE = 3.8
 """Measured mean by the end time; places the first case so that the last event comes near the end time."""
-
-
-@dataclass(frozen=True)
-class Shares:
-    """How many of the messages are not as they should be, each 0 to 1."""
-
-    late: float = 0.0
-    """Sent long after their event time, when newer events have been sent."""
-    duplicate: float = 0.0
-    """Sent a second time."""
-    malformed: float = 0.0
-    """Rubbish instead of an event."""
 
 
 @dataclass(frozen=True)
@@ -85,24 +72,9 @@ def service_events(
         days: Length of the time in which the cases are submitted.
         shares: What goes wrong.
     """
-    shares = shares or Shares()
     chance = random.Random(seed)  # noqa: S311
     end = end or datetime.now(UTC)
-    held: list[tuple[int, Message]] = []
-    events = _events(chance, count, end, days)
-    for sent in range(count):
-        if held and held[0][0] <= sent:
-            yield heapq.heappop(held)[1]
-        elif chance.random() < shares.malformed:
-            yield _rubbish(chance, next(events))
-        else:
-            message = next(events)
-            if chance.random() < shares.duplicate:
-                heapq.heappush(held, (sent + 1 + chance.randrange(1 + count // 10), message))
-            if chance.random() < shares.late:
-                heapq.heappush(held, (sent + count // 20 + chance.randrange(1 + count // 10), message))
-                message = next(events)
-            yield message
+    return in_disorder(_events(chance, count, end, days), _rubbish, chance, count, shares or Shares())
 
 
 def _events(chance: random.Random, count: int, end: datetime, days: float) -> Iterator[Message]:
@@ -129,8 +101,8 @@ def _case(chance: random.Random, serial: int) -> _Case:
         tenant=tenant,
         number=f"PGR-{tenant[3:6].upper()}-{serial:08d}-{chance.randrange(10**6):06d}",
         complaint=chance.choice(_COMPLAINTS),
-        priority=_weighted(chance, _PRIORITIES),
-        channel=_weighted(chance, _CHANNELS),
+        priority=weighted(chance, _PRIORITIES),
+        channel=weighted(chance, _CHANNELS),
         ward=f"WARD-{ward:02d}",
         locality=f"LOC-{ward:02d}-{chance.randrange(1, 6)}",
         citizen=f"citizen-{chance.randrange(200_000)}",
@@ -223,7 +195,3 @@ def _rubbish(chance: random.Random, message: Message) -> Message:
     broken: list[bytes | None] = [json.dumps(event | change).encode() for change in changes]
     broken += [None, b"", b"\xff\xfe\x00rubbish", (value or b"")[: len(value or b"") // 2], b"[1, 2, 3]", b"just text"]
     return key, chance.choice(broken)
-
-
-def _weighted(chance: random.Random, choices: tuple[tuple[str, int], ...]) -> str:
-    return chance.choices([name for name, _ in choices], [weight for _, weight in choices])[0]
