@@ -21,6 +21,10 @@ BRONZE_GROUP_ID = "bronze-ingestion"
 """Consumer group whose offsets hint at progress for lag tools; the truth is the ledger in the table."""
 
 
+FLINK_GROUP_ID = "flink-bronze-ingestion"
+"""The same for what Flink lands; its truth is the checkpoint."""
+
+
 class Layer(StrEnum):
     """The stages a record passes through."""
 
@@ -34,6 +38,7 @@ class Domain(StrEnum):
 
     PLATFORM = "platform"
     PGR = "pgr"
+    CONVERSIONS = "conversions"
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """Largest message that broker, topics, producers and consumers agree on."""
 
 SERVICE_EVENTS = TableName(Layer.BRONZE, "service_events_raw", Domain.PGR)
+CONVERSION_EVENTS = TableName(Layer.BRONZE, "conversion_events", Domain.CONVERSIONS)
+DUPLICATES = TableName(Layer.BRONZE, "duplicates", Domain.PLATFORM)
 DELIVERIES = TableName(Layer.BRONZE, "deliveries", Domain.PLATFORM)
 REPLAYS = TableName(Layer.BRONZE, "replays", Domain.PLATFORM)
 EXPIRED_SNAPSHOTS = TableName(Layer.BRONZE, "expired_snapshots", Domain.PLATFORM)
@@ -95,6 +102,8 @@ PGR_BACKLOG_DAILY = TableName(Layer.GOLD, "pgr_backlog_daily", Domain.PGR)
 
 TABLES = (
     SERVICE_EVENTS,
+    CONVERSION_EVENTS,
+    DUPLICATES,
     DELIVERIES,
     REPLAYS,
     EXPIRED_SNAPSHOTS,
@@ -107,4 +116,10 @@ TABLES = (
 """All tables of the lakehouse."""
 
 PGR_EVENTS_TOPIC = Topic("pgr-events", Domain.PGR, key="entity_id", partitions=3, retention_hours=7 * 24)
-TOPICS = (PGR_EVENTS_TOPIC,)
+CONVERSIONS_TOPIC = Topic(
+    "roman-numeral-events", Domain.CONVERSIONS, key="event_id", partitions=3, retention_hours=7 * 24
+)
+CONVERSIONS_DLQ = Topic(
+    "roman-numeral-events-dlq", Domain.CONVERSIONS, key="none", partitions=1, retention_hours=30 * 24
+)
+TOPICS = (PGR_EVENTS_TOPIC, CONVERSIONS_TOPIC, CONVERSIONS_DLQ)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.console import Console
 
-from lakehouse.domains.pgr.source import Shares, service_events
+from lakehouse.domains.conversions.source import conversion_events
+from lakehouse.domains.disorder import Message, Shares
+from lakehouse.domains.pgr.source import service_events
+from lakehouse.naming import CONVERSIONS_TOPIC
 from lakehouse.progress import counting
 from lakehouse.settings import Settings
 
@@ -36,10 +41,35 @@ def produce_service_events(
     Raises:
         LakehouseError: the brokers refuse or do not answer.
     """
-    from lakehouse.adapters.kafka.produce import send
     from lakehouse.domains.feeds import ensure_topics
 
     ensure_topics(settings)
     messages = service_events(count, seed=seed, days=days, shares=shares)
-    with counting(console, f"Sending events to {settings.kafka_topic}", count) as advance:
-        return send(settings, settings.kafka_topic, messages, rate=rate, on_sent=advance)
+    return _send(settings, console, settings.kafka_topic, messages, count, rate)
+
+
+def produce_conversions(
+    settings: Settings,
+    console: Console,
+    count: int,
+    *,
+    seed: int,
+    shares: Shares,
+    days: float = 1.0,
+    rate: float | None = None,
+) -> int:
+    """Send conversions; otherwise like `produce_service_events`, with the days over which the events happen."""
+    from lakehouse.adapters.kafka.client import ensure_topic, open_admin
+
+    ensure_topic(open_admin(settings), CONVERSIONS_TOPIC)
+    messages = conversion_events(count, seed=seed, days=days, shares=shares)
+    return _send(settings, console, CONVERSIONS_TOPIC.name, messages, count, rate)
+
+
+def _send(
+    settings: Settings, console: Console, topic: str, messages: Iterable[Message], count: int, rate: float | None
+) -> int:
+    from lakehouse.adapters.kafka.produce import send
+
+    with counting(console, f"Sending events to {topic}", count) as advance:
+        return send(settings, topic, messages, rate=rate, on_sent=advance)

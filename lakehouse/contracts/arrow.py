@@ -14,6 +14,7 @@ ARROW_TYPES: dict[Type, pa.DataType] = {
     Type.BINARY: pa.binary(),
     Type.INT: pa.int32(),
     Type.LONG: pa.int64(),
+    Type.BOOLEAN: pa.bool_(),
     Type.DATE: pa.date32(),
     Type.TIMESTAMP: pa.timestamp("us", tz="UTC"),
     Type.JSON_OBJECT: pa.string(),

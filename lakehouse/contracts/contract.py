@@ -20,6 +20,7 @@ class Type(StrEnum):
     BINARY = "binary"
     INT = "int"
     LONG = "long"
+    BOOLEAN = "boolean"
     DATE = "date"
     TIMESTAMP = "timestamp"
     """UTC, microseconds."""

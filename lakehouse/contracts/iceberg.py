@@ -7,6 +7,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.transforms import DayTransform, IdentityTransform
 from pyiceberg.types import (
     BinaryType,
+    BooleanType,
     DateType,
     IcebergType,
     IntegerType,
@@ -23,6 +24,7 @@ ICEBERG_TYPES: dict[Type, IcebergType] = {
     Type.BINARY: BinaryType(),
     Type.INT: IntegerType(),
     Type.LONG: LongType(),
+    Type.BOOLEAN: BooleanType(),
     Type.DATE: DateType(),
     Type.TIMESTAMP: TimestamptzType(),
     Type.JSON_OBJECT: StringType(),

@@ -13,6 +13,12 @@ KAFKA_COORDINATES = (
     Column("kafka_timestamp", Type.TIMESTAMP, "Time of the record in Kafka (UTC)."),
 )
 
+LATENESS = (
+    Column("is_late_arrival", Type.BOOLEAN, "Whether it came behind the watermark: 5 minutes after the newest event."),
+    Column("is_beyond_lateness", Type.BOOLEAN, "Whether it came more than an hour behind the watermark."),
+)
+"""How late a record was, as the stream that landed it saw it."""
+
 REPLAYED_AT = Column(
     "replayed_at", Type.TIMESTAMP, "When the row was made of a dead letter, which goes on being one; else null (UTC)."
 )
