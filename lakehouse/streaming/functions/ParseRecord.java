@@ -1,0 +1,262 @@
+package lakehouse;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.time.DateTimeException;
+import java.time.Instant;
+import java.time.ZoneOffset;
+import java.time.format.DateTimeFormatter;
+import java.time.format.DateTimeFormatterBuilder;
+import java.time.format.ResolverStyle;
+import java.time.temporal.ChronoField;
+import java.time.temporal.ChronoUnit;
+import java.time.temporal.TemporalAccessor;
+import java.time.temporal.TemporalQueries;
+import java.time.LocalDateTime;
+import java.util.HashMap;
+import java.util.Map;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonFactory;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonParser;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonToken;
+import org.apache.flink.table.annotation.DataTypeHint;
+import org.apache.flink.table.functions.ScalarFunction;
+import org.apache.flink.types.Row;
+
+/**
+ * Reads a JSON record once and answers with its fields or with what is wrong with it, never with both: so no record
+ * can fall between the table and the dead letters. What a record must look like is the second argument, made from the
+ * contract (see statements.py): `name:type:required:longest;…`, where a name also stands for its camelCase spelling.
+ */
+public class ParseRecord extends ScalarFunction {
+    private static final long FUTURE_SECONDS = 3600;
+    private static final Instant EARLIEST = Instant.parse("1900-01-01T00:00:00Z");
+    private static final Instant LATEST = Instant.parse("2200-01-01T00:00:00Z");
+    private static final int FURTHEST_OFFSET_SECONDS = 15 * 3600;
+    private static final int DEEPEST = 100;
+    private static final JsonFactory JSON = new JsonFactory();
+    private static final DateTimeFormatter TIME = new DateTimeFormatterBuilder()
+            .appendPattern("uuuu-MM-dd['T'][' ']HH:mm")
+            .optionalStart().appendPattern(":ss")
+            .optionalStart().appendFraction(ChronoField.NANO_OF_SECOND, 1, 9, true).optionalEnd()
+            .optionalEnd()
+            .appendPattern("[XXX][XX][X]")
+            .parseDefaulting(ChronoField.SECOND_OF_MINUTE, 0)
+            .toFormatter().withResolverStyle(ResolverStyle.STRICT);
+
+    private transient String known;
+    private transient Field[] fields;
+    private transient Map<String, Field> byName;
+
+    private record Field(int position, String name, String type, boolean isRequired, int longest) {}
+
+    private static final class Refused extends Exception {
+        final String type;
+
+        Refused(String type, String message) {
+            super(message, null, false, false);
+            this.type = type;
+        }
+    }
+
+    /**
+     * Texts are the fields in the contract's order, null where absent, numbers in plain digits; the time is the first
+     * field of type `time`.
+     */
+    @DataTypeHint("ROW<error_type STRING, error_message STRING, event_time TIMESTAMP_LTZ(6), payload STRING,"
+            + " texts ARRAY<STRING>>")
+    public Row eval(
+            byte[] value, @DataTypeHint("TIMESTAMP_LTZ(3)") Instant sentAt, String contract) {
+        if (!contract.equals(known)) {
+            read(contract);
+        }
+        try {
+            return accepted(value, sentAt);
+        } catch (Refused refused) {
+            return Row.of(refused.type, refused.getMessage(), null, null, null);
+        }
+    }
+
+    private Row accepted(byte[] value, Instant sentAt) throws Refused {
+        if (value == null) {
+            throw new Refused("NULL_VALUE", "the record has no value");
+        }
+        if (value.length == 0) {
+            throw new Refused("EMPTY_VALUE", "the record is empty");
+        }
+        String payload;
+        try {
+            payload = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(value)).toString();
+        } catch (CharacterCodingException error) {
+            throw new Refused("INVALID_UTF8", "the record is not valid UTF-8");
+        }
+        String[] texts = new String[fields.length];
+        Instant[] times = new Instant[fields.length];
+        try (JsonParser parser = JSON.createParser(payload)) {
+            readObject(parser, texts, times);
+        } catch (IOException error) {
+            throw new Refused("INVALID_JSON", "the record is not valid JSON");
+        }
+        Instant eventTime = null;
+        for (Field field : fields) {
+            if (field.isRequired && texts[field.position] == null) {
+                throw new Refused("MISSING_FIELD", field.name + ": required, but absent, null or empty");
+            }
+            if (eventTime == null && times[field.position] != null) {
+                eventTime = times[field.position];
+            }
+        }
+        if (eventTime != null && eventTime.isAfter(sentAt.plusSeconds(FUTURE_SECONDS))) {
+            throw new Refused("FUTURE_TIME", "the event is more than 1 h ahead of its time in Kafka: " + eventTime);
+        }
+        return Row.of(null, null, eventTime, payload, texts);
+    }
+
+    private void readObject(JsonParser parser, String[] texts, Instant[] times) throws IOException, Refused {
+        JsonToken token = parser.nextToken();
+        if (token == null) {
+            throw new Refused("INVALID_JSON", "the record is not valid JSON");
+        }
+        boolean isObject = token == JsonToken.START_OBJECT;
+        int depth = token.isStructStart() ? 1 : 0;
+        checkText(parser, token);
+        Field field = null;
+        while ((token = parser.nextToken()) != null) {
+            if (depth == 0) {
+                throw new Refused("INVALID_JSON", "the record is not valid JSON");
+            }
+            checkText(parser, token);
+            if (depth == 1 && isObject) {
+                if (token == JsonToken.FIELD_NAME) {
+                    field = byName.get(parser.currentName());
+                } else if (field != null && token != JsonToken.END_OBJECT) {
+                    take(parser, token, field, texts, times);
+                    field = null;
+                }
+            }
+            depth += token.isStructStart() ? 1 : token.isStructEnd() ? -1 : 0;
+            if (depth > DEEPEST) {
+                throw new Refused("TOO_DEEP", "objects and arrays are nested more than " + DEEPEST + " deep");
+            }
+        }
+        if (!isObject) {
+            throw new Refused("NOT_AN_OBJECT", "the record is JSON, but not an object");
+        }
+    }
+
+    private static void take(JsonParser parser, JsonToken token, Field field, String[] texts, Instant[] times)
+            throws IOException, Refused {
+        if (token == JsonToken.VALUE_NULL) {
+            return;
+        }
+        boolean isText = token == JsonToken.VALUE_STRING;
+        boolean isWhole = token == JsonToken.VALUE_NUMBER_INT;
+        boolean isFitting = switch (field.type) {
+            case "string" -> isText;
+            case "timestamp" -> isText || isWhole;
+            default -> isWhole;
+        };
+        if (!isFitting) {
+            String expected = field.type.equals("string") ? "a string"
+                    : field.type.equals("timestamp") ? "ISO 8601 or epoch milliseconds" : "a whole number";
+            throw new Refused("WRONG_TYPE", field.name + ": expected " + expected + ", found " + token.name());
+        }
+        String text = parser.getText();
+        if (text.isEmpty()) {
+            return;
+        }
+        if (field.longest > 0 && text.length() > field.longest) {
+            int length = text.codePointCount(0, text.length());
+            if (length > field.longest) {
+                throw new Refused("TOO_LONG",
+                        field.name + ": " + length + " characters, at most " + field.longest + " are allowed");
+            }
+        }
+        switch (field.type) {
+            case "timestamp" -> times[field.position] = timeOf(field, text, isWhole);
+            case "int", "long" -> checkRange(field, text);
+            default -> { }
+        }
+        texts[field.position] = text;
+    }
+
+    private static Instant timeOf(Field field, String text, boolean isMilliseconds) throws Refused {
+        try {
+            Instant time = isMilliseconds ? Instant.ofEpochMilli(Long.parseLong(text)) : timeOf(text);
+            if (time.isBefore(EARLIEST) || time.isAfter(LATEST)) {
+                throw new Refused("INVALID_TIMESTAMP", field.name + ": " + text + " is not between 1900 and 2200");
+            }
+            return time.truncatedTo(ChronoUnit.MICROS);
+        } catch (DateTimeException | NumberFormatException error) {
+            throw new Refused("INVALID_TIMESTAMP", field.name + ": not a time: " + text
+                    + "; expected ISO 8601, with UTC where it has no offset, or epoch milliseconds");
+        }
+    }
+
+    private static Instant timeOf(String text) {
+        if (text.length() < 11 || text.charAt(10) != 'T' && text.charAt(10) != ' ') {
+            throw new DateTimeException(text);
+        }
+        TemporalAccessor found = TIME.parse(text);
+        ZoneOffset offset = found.query(TemporalQueries.offset());
+        if (offset != null && Math.abs(offset.getTotalSeconds()) >= FURTHEST_OFFSET_SECONDS) {
+            throw new DateTimeException(text);
+        }
+        return LocalDateTime.from(found).toInstant(offset == null ? ZoneOffset.UTC : offset);
+    }
+
+    private static void checkRange(Field field, String text) throws Refused {
+        try {
+            long number = Long.parseLong(text);
+            if (field.type.equals("int") && number != (int) number) {
+                throw new NumberFormatException();
+            }
+        } catch (NumberFormatException error) {
+            throw new Refused("OUT_OF_RANGE", field.name + ": " + text + " is beyond the range of its type");
+        }
+    }
+
+    /** No engine and no database keeps these apart from damage, so they are refused wherever they stand. */
+    private static void checkText(JsonParser parser, JsonToken token) throws IOException, Refused {
+        if (token != JsonToken.VALUE_STRING && token != JsonToken.FIELD_NAME) {
+            return;
+        }
+        String text = parser.getText();
+        for (int i = 0; i < text.length(); i++) {
+            char c = text.charAt(i);
+            if (c == 0) {
+                throw new Refused("NUL_CHARACTER", "the record holds the character U+0000");
+            }
+            if (Character.isSurrogate(c)) {
+                boolean isPair = Character.isHighSurrogate(c) && i + 1 < text.length()
+                        && Character.isLowSurrogate(text.charAt(i + 1));
+                if (!isPair) {
+                    throw new Refused("INVALID_UTF8", "the record holds half of a surrogate pair");
+                }
+                i++;
+            }
+        }
+    }
+
+    private void read(String contract) {
+        String[] lines = contract.split(";");
+        fields = new Field[lines.length];
+        byName = new HashMap<>();
+        for (int i = 0; i < lines.length; i++) {
+            String[] parts = lines[i].split(":");
+            fields[i] = new Field(i, parts[0], parts[1], parts[2].equals("required"), Integer.parseInt(parts[3]));
+            byName.put(parts[0], fields[i]);
+            byName.put(camelCase(parts[0]), fields[i]);
+        }
+        known = contract;
+    }
+
+    private static String camelCase(String name) {
+        StringBuilder text = new StringBuilder();
+        for (String word : name.split("_")) {
+            text.append(text.isEmpty() ? word : word.substring(0, 1).toUpperCase() + word.substring(1));
+        }
+        return text.toString();
+    }
+}
