@@ -17,10 +17,11 @@ from rich.table import Column, Table
 
 from lakehouse import settings as settings_module
 from lakehouse.errors import FileRefusedError, LakehouseError
-from lakehouse.naming import Domain
+from lakehouse.naming import CONVERSIONS_TOPIC, Domain
 from lakehouse.progress import counting
 from lakehouse.settings import LOOPBACK
 from lakehouse.stack import commands as stack_commands
+from lakehouse.stream_commands import stream_app
 
 app = typer.Typer(
     name="lakehouse",
@@ -42,6 +43,7 @@ app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(backfill_app, name="backfill")
 app.add_typer(produce_app, name="produce")
 app.add_typer(ingest_app, name="ingest")
+app.add_typer(stream_app, name="stream")
 stack_commands.register(app)
 
 DAY = ["%Y-%m-%d"]
@@ -91,27 +93,54 @@ def show_settings(as_json: AsJson = False) -> None:
     console.print(table)
 
 
+Count = Annotated[int, typer.Option(min=1, help="Number of messages, broken and repeated ones included.")]
+Rate = Annotated[float | None, typer.Option(min=0.001, help="Messages a second; unset: as fast as it goes.")]
+Seed = Annotated[int, typer.Option(help="The same seed makes the same events.")]
+
+
 @produce_app.command("pgr")
 def produce_pgr(
-    count: Annotated[int, typer.Option(min=1, help="Number of messages, broken and repeated ones included.")] = 10_000,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="Messages a second; unset: as fast as it goes.")] = None,
+    count: Count = 10_000,
+    rate: Rate = None,
     late: Share = 0.0,
     duplicate: Share = 0.0,
     malformed: Share = 0.0,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same cases.")] = 0,
+    seed: Seed = 0,
     days: Annotated[float, typer.Option(min=0.001, help="Days over which the cases are submitted, up to now.")] = 14.0,
 ) -> None:
     """Send grievance events: cases of many tenants and wards that are submitted, assigned, resolved, reopened, closed.
 
     Example: lakehouse produce pgr --count 50000 --malformed 0.01 --duplicate 0.01 --late 0.02
     """
-    from lakehouse.domains.pgr.source import Shares
+    from lakehouse.domains.disorder import Shares
     from lakehouse.produce import produce_service_events
 
     settings = settings_module.load()
     shares = Shares(late, duplicate, malformed)
     sent = produce_service_events(settings, console, count, seed=seed, shares=shares, days=days, rate=rate)
     console.print(f"{sent:,} messages acknowledged by Kafka on topic {settings.kafka_topic}")
+
+
+@produce_app.command("conversions")
+def produce_conversions(
+    count: Count = 10_000,
+    rate: Rate = None,
+    late: Share = 0.0,
+    duplicate: Share = 0.0,
+    malformed: Share = 0.0,
+    seed: Seed = 0,
+    days: Annotated[float, typer.Option(min=0.001, help="Days over which the events happen, up to now.")] = 1.0,
+) -> None:
+    """Send conversions of the Roman numeral service, by users whose API keys and networks change now and then.
+
+    Example: lakehouse produce conversions --count 50000 --malformed 0.01 --duplicate 0.01 --late 0.02
+    """
+    from lakehouse.domains.disorder import Shares
+    from lakehouse.produce import produce_conversions as produce
+
+    shares = Shares(late, duplicate, malformed)
+    sent = produce(settings_module.load(), console, count, seed=seed, shares=shares, days=days, rate=rate)
+    console.print(f"{sent:,} messages acknowledged by Kafka on topic {CONVERSIONS_TOPIC.name}")
 
 
 @backfill_app.command("pgr")

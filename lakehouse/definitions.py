@@ -7,14 +7,17 @@ import dagster as dg
 from lakehouse.adapters.dbt.resource import DbtResource
 from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.adapters.kafka.resource import KafkaResource
+from lakehouse.domains.conversions import definitions as conversions
 from lakehouse.domains.feeds import FEEDS, FILES
 from lakehouse.domains.pgr import definitions as pgr
+from lakehouse.domains.pipelines import PIPELINES
 from lakehouse.orchestration.platform import build_platform
 from lakehouse.orchestration.upkeep import build_maintenance
 
 defs = dg.Definitions.merge(
+    conversions.defs,
     pgr.defs,
-    build_platform(FEEDS, [FILES]),
+    build_platform(FEEDS, [FILES], PIPELINES),
     build_maintenance(),
     dg.Definitions(resources={"kafka": KafkaResource(), "iceberg": IcebergResource(), "dbt": DbtResource()}),
 )

@@ -228,6 +228,25 @@ class Settings(BaseSettings):
         description="Password of Dagster's role. Generated.",
     )
 
+    flink_url: str = Field(
+        "",
+        validation_alias=_names("flink_url", "FLINK_REST_URL"),
+        description="REST address of a Flink cluster, `http://host:port`. Unset: the local stack's.",
+    )
+    flink_port: int = Field(
+        18081,
+        validation_alias=_names("flink_port"),
+        description="Port of the local Flink's interface; its job manager takes the one after it.",
+        ge=1,
+        le=65534,
+    )
+    checkpoint_sec: int = Field(
+        60,
+        validation_alias=_names("checkpoint_sec"),
+        description="Seconds between two commits of an always-on job.",
+        ge=1,
+    )
+
     dagster_port: int = Field(
         3000, validation_alias=_names("dagster_port"), description="Port of Dagster's UI.", ge=1, le=65535
     )
@@ -267,7 +286,7 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
-    @field_validator("kafka_bootstrap_servers", "trino_host", "db_host", mode="after")
+    @field_validator("kafka_bootstrap_servers", "trino_host", "db_host", "flink_url", mode="after")
     @classmethod
     def _local(cls, value: str) -> str:
         """``local`` says what an unset address says: the server of the local stack (`lakehouse env` exports it)."""
@@ -340,6 +359,11 @@ class Settings(BaseSettings):
         return not self.trino_host
 
     @property
+    def runs_flink(self) -> bool:
+        """Whether Flink is a server of the local stack."""
+        return not self.flink_url
+
+    @property
     def runs_postgres(self) -> bool:
         """Whether PostgreSQL is a server of the local stack."""
         return not self.db_host
@@ -370,6 +394,11 @@ class Settings(BaseSettings):
     def trino_address(self) -> str:
         """Host of Trino to use."""
         return self.trino_host or LOOPBACK
+
+    @property
+    def flink_address(self) -> str:
+        """URL of Flink's REST interface."""
+        return self.flink_url or f"http://{LOOPBACK}:{self.flink_port}"
 
     @property
     def db_address(self) -> str:

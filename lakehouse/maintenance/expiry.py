@@ -5,7 +5,7 @@ The ledger is in the table's properties and loses nothing. What the removed snap
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from pyiceberg.catalog import Catalog
@@ -21,6 +21,9 @@ from lakehouse.ledger.commit import LostRace, until_won
 from lakehouse.ledger.history import of_snapshot, write_down
 from lakehouse.naming import Layer, TableName
 from lakehouse.settings import Settings
+
+FLINK_JOB, FLINK_OPERATOR = "flink.job-id", "flink.operator-id"
+"""What Iceberg's sink for Flink writes into the summaries of its snapshots."""
 
 
 def reader_positions(settings: Settings, catalog: Catalog, names: Collection[TableName]) -> set[int]:
@@ -42,9 +45,9 @@ def reader_positions(settings: Settings, catalog: Catalog, names: Collection[Tab
 def expirable(table: Table, positions: Collection[int], *, kept: int, retention: timedelta, now: datetime) -> list[int]:
     """Ids of the snapshots that nobody needs, the oldest first.
 
-    A snapshot stays while it is the newest, has a name, was verified by the last audit, or an incremental reader has
-    not passed it (the reader's own position included: the next read begins there). Of the others the newest `kept`
-    stay while they are younger than `retention`.
+    A snapshot stays while it is the newest, has a name, was verified by the last audit, is the last one of a job in
+    Flink, or an incremental reader has not passed it (the reader's own position included: the next read begins there).
+    Of the others the newest `kept` stay while they are younger than `retention`.
 
     Args:
         table: As loaded.
@@ -55,6 +58,7 @@ def expirable(table: Table, positions: Collection[int], *, kept: int, retention:
     """
     history = sorted(table.snapshots(), key=lambda snapshot: (snapshot.sequence_number or 0, snapshot.timestamp_ms))
     needed = {ref.snapshot_id for ref in table.metadata.refs.values()} | {marked_snapshot(table)}
+    needed |= _last_of_flink(history)
     unread = next((i for i, snapshot in enumerate(history) if snapshot.snapshot_id in positions), len(history))
     oldest = (now - retention).timestamp() * 1000
 
@@ -88,3 +92,16 @@ def expire(
         return ids
 
     return until_won(table, remove)
+
+
+def _last_of_flink(history: Sequence[Snapshot]) -> set[int]:
+    """The newest snapshot of every job and operator of Flink, also of those that have stopped.
+
+    A job that is restored finds in it up to which checkpoint it has committed; without it, it commits once more.
+    """
+    last = {}
+    for snapshot in history:
+        said = snapshot.summary.additional_properties if snapshot.summary else {}
+        if FLINK_JOB in said:
+            last[said[FLINK_JOB], said.get(FLINK_OPERATOR)] = snapshot.snapshot_id
+    return set(last.values())

@@ -9,6 +9,7 @@ import dagster as dg
 from lakehouse.contracts.contract import Contract
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.contracts.delivery import DELIVERY_RECORD
+from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.contracts.expired_snapshot import EXPIRED_SNAPSHOT
 from lakehouse.contracts.replay import REPLAY
 from lakehouse.ledger.feed import Feed
@@ -17,11 +18,13 @@ from lakehouse.orchestration.checks import build_refusal_check
 from lakehouse.orchestration.describe import describe_contract, staging_key
 from lakehouse.orchestration.scheduled import build_scheduled_job
 from lakehouse.orchestration.upkeep import MAINTENANCE
+from lakehouse.streaming.statements import Pipeline
 
 
-def build_platform(feeds: Sequence[Feed], files: Sequence[Contract]) -> dg.Definitions:
-    """Dead letters and deliveries, downstream of all that records come from, and the hourly look at them."""
+def build_platform(feeds: Sequence[Feed], files: Sequence[Contract], pipelines: Sequence[Pipeline]) -> dg.Definitions:
+    """Dead letters, duplicates and deliveries, downstream of where records come from, and the hourly look at them."""
     topics = [dg.AssetKey(feed.topic.asset_key) for feed in feeds]
+    streamed = [dg.AssetKey(pipeline.topic.asset_key) for pipeline in pipelines]
     folders = [staging_key(contract) for contract in files]
     few_records_are_refused = build_refusal_check(feeds)
     hourly, hourly_schedule = build_scheduled_job(
@@ -33,6 +36,7 @@ def build_platform(feeds: Sequence[Feed], files: Sequence[Contract]) -> dg.Defin
     return dg.Definitions(
         assets=[
             dg.AssetSpec(**describe_contract(DEAD_LETTER), deps=[*topics, *folders], kinds={"kafka", "iceberg"}),
+            dg.AssetSpec(**describe_contract(DUPLICATE), deps=streamed, kinds={"flink", "iceberg"}),
             dg.AssetSpec(**describe_contract(DELIVERY_RECORD), deps=folders, kinds={"file", "iceberg"}),
             dg.AssetSpec(
                 **describe_contract(REPLAY), deps=[dg.AssetKey(DEAD_LETTERS.key)], kinds={"python", "iceberg"}

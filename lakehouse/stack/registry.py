@@ -9,13 +9,14 @@ from lakehouse.errors import StackError
 from lakehouse.naming import Domain
 from lakehouse.settings import Settings
 from lakehouse.stack.dagster import Dagster
+from lakehouse.stack.flink import Flink
 from lakehouse.stack.kafka import Kafka
 from lakehouse.stack.postgres import Postgres
 from lakehouse.stack.s3 import S3Proxy
 from lakehouse.stack.server import Server
 from lakehouse.stack.trino import Trino
 
-SERVERS: tuple[Server, ...] = (Postgres(), S3Proxy(), Kafka(), Trino(), Dagster())
+SERVERS: tuple[Server, ...] = (Postgres(), S3Proxy(), Kafka(), Trino(), Flink(), Dagster())
 
 
 def by_name(name: str) -> Server:

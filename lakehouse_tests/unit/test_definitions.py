@@ -13,9 +13,13 @@ TABLES = {
     "kafka/pgr_events",
     "bronze/dead_letters",
     "bronze/deliveries",
+    "bronze/duplicates",
     "bronze/replays",
     "bronze/expired_snapshots",
     "platform/maintenance",
+    "kafka/roman_numeral_events",
+    "kafka/roman_numeral_events_dlq",
+    "bronze/conversion_events",
     "staging/service_events_raw",
     "bronze/service_events_raw",
     "silver/pgr_events",
@@ -26,10 +30,12 @@ TABLES = {
 PLATFORM = {
     "bronze/dead_letters",
     "bronze/deliveries",
+    "bronze/duplicates",
     "bronze/replays",
     "bronze/expired_snapshots",
     "platform/maintenance",
 }
+CONVERSIONS = {"kafka/roman_numeral_events", "kafka/roman_numeral_events_dlq", "bronze/conversion_events"}
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +53,12 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
         key = waiting.pop()
         upstream.add(key.to_user_string())
         waiting |= graph.get(key).parent_keys
-    assert upstream == TABLES - PLATFORM
+    assert upstream == TABLES - PLATFORM - CONVERSIONS
     files = dg.AssetKey(["staging", "service_events_raw"])
     assert graph.get(dg.AssetKey(["bronze", "deliveries"])).parent_keys == {files}
+    streamed = dg.AssetKey(["kafka", "roman_numeral_events"])
+    for name in CONVERSIONS - {"kafka/roman_numeral_events"} | {"bronze/duplicates"}:
+        assert graph.get(dg.AssetKey(name.split("/"))).parent_keys == {streamed}
     assert graph.get(dg.AssetKey(["bronze", "dead_letters"])).parent_keys == {
         files,
         dg.AssetKey(["kafka", "pgr_events"]),
@@ -59,7 +68,8 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
 def test_every_table_has_group_owner_layer_kinds_and_description(repository: dg.RepositoryDefinition) -> None:
     for key in repository.asset_graph.get_all_asset_keys():
         node = repository.asset_graph.get(key)
-        assert node.group_name == ("platform" if key.to_user_string() in PLATFORM else "pgr")
+        name = key.to_user_string()
+        assert node.group_name == ("platform" if name in PLATFORM else "conversions" if name in CONVERSIONS else "pgr")
         assert node.owners
         assert {"layer", "domain"} <= set(node.tags)
         assert node.kinds

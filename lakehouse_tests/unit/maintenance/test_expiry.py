@@ -12,7 +12,7 @@ from lakehouse.ledger.audit import audit
 from lakehouse.ledger.feed import Feed
 from lakehouse.ledger.history import commits
 from lakehouse.ledger.writer import LedgeredWriter
-from lakehouse.maintenance.expiry import expirable, expire
+from lakehouse.maintenance.expiry import FLINK_JOB, FLINK_OPERATOR, expirable, expire
 from lakehouse.naming import PGR_EVENTS_TOPIC
 from lakehouse_tests.events import TOPIC, TOPIC_ID, kafka_batch, numbered
 
@@ -57,6 +57,14 @@ def test_a_named_snapshot_stays(table: Table) -> None:
     history = ids(table)
     table.manage_snapshots().create_tag(history[2], "kept").commit()
     assert may_go(table, kept=1) == [history[0], history[1], history[3]]
+
+
+def test_the_last_snapshot_of_every_job_in_flink_stays(table: Table) -> None:
+    for job, operator in (("a", "1"), ("a", "2"), ("a", "1"), ("b", "1"), ("b", "1"), ("c", "1")):
+        table.append(table.scan().to_arrow().slice(0, 0), {FLINK_JOB: job, FLINK_OPERATOR: operator})
+    history = ids(table)
+    last_of_a1, last_of_a2, last_of_b = history[7], history[6], history[9]
+    assert may_go(table, kept=1) == [i for i in history[:-1] if i not in (last_of_a1, last_of_a2, last_of_b)]
 
 
 def test_the_snapshot_of_the_last_audit_stays_and_the_account_goes_on_closing(

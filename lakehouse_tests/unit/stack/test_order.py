@@ -20,24 +20,30 @@ def test_a_server_brings_what_it_needs_and_starts_after_it() -> None:
 
 
 def test_stopping_a_server_stops_what_needs_it() -> None:
-    assert set(names(registry.with_dependents([registry.by_name("postgres")]))) == {"postgres", "trino", "dagster"}
+    assert set(names(registry.with_dependents([registry.by_name("postgres")]))) == {
+        "postgres",
+        "trino",
+        "flink",
+        "dagster",
+    }
     assert "trino" in names(registry.with_dependents([registry.by_name("s3")]))
-    assert names(registry.with_dependents([registry.by_name("kafka")])) == ["kafka"]
+    assert names(registry.with_dependents([registry.by_name("kafka")])) == ["kafka", "flink"]
 
 
 def test_a_domain_starts_only_what_it_needs() -> None:
     assert "kafka" not in names(registry.for_domains([Domain.PLATFORM]))
     needed = registry.for_domains([Domain.PGR])
     assert set(names(registry.local(needed, load()))) == {"postgres", "kafka", "trino", "dagster"}
+    assert set(names(registry.for_domains([Domain.CONVERSIONS]))) == {*names(needed), "flink"}
     in_a_bucket = load(warehouse="s3://lake/wh", s3_endpoint="local")
     assert set(names(registry.local(needed, in_a_bucket))) == {"postgres", "s3", "kafka", "trino", "dagster"}
 
 
 def test_the_memory_of_this_stack_fits_its_budget() -> None:
-    assert sum(server.memory_mb for server in registry.used(load())) <= 3500
-    assert sum(server.memory_mb for server in registry.SERVERS) <= 4050
+    assert sum(server.memory_mb for server in registry.used(load())) <= 4500
+    assert sum(server.memory_mb for server in registry.SERVERS) <= 5050
 
 
 def test_an_unknown_server_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(StackError, match="choose from postgres, s3, kafka, trino, dagster"):
+    with pytest.raises(StackError, match="choose from postgres, s3, kafka, trino, flink, dagster"):
         registry.by_name("mysql")

@@ -1,0 +1,131 @@
+"""The REST interface of a Flink cluster: jobs, checkpoints, savepoints."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+import requests
+
+from lakehouse.errors import LakehouseError
+
+TIMEOUT_SECONDS = 10
+POLL_SECONDS = 0.5
+ENDED = ("FINISHED", "CANCELED", "FAILED")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that the cluster knows."""
+
+    job_id: str
+    name: str
+    state: str
+    started_at: datetime
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs, or tries to."""
+        return self.state not in ENDED
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """How the checkpoints of a job have gone."""
+
+    completed: int
+    failed: int
+    newest_at: datetime | None
+    """When the newest complete one was triggered."""
+    newest_path: str | None
+
+
+class FlinkCluster:
+    """A cluster at an address."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+
+    def overview(self) -> dict[str, Any]:
+        """Version, slots, task managers."""
+        return dict(self._ask("GET", "/overview"))
+
+    def jobs(self, name: str) -> list[Job]:
+        """Jobs of that name, the newest first."""
+        found = [
+            Job(job["jid"], job["name"], job["state"], _time(job["start-time"]))
+            for job in self._ask("GET", "/jobs/overview")["jobs"]
+            if job["name"] == name
+        ]
+        return sorted(found, key=lambda job: job.started_at, reverse=True)
+
+    def alive(self, name: str) -> Job | None:
+        """The job of that name that runs, if there is one."""
+        return next((job for job in self.jobs(name) if job.is_alive), None)
+
+    def checkpoints(self, job: Job) -> Checkpoints:
+        """Counts, and the newest complete one."""
+        found = self._ask("GET", f"/jobs/{job.job_id}/checkpoints")
+        newest = (found.get("latest") or {}).get("completed")
+        return Checkpoints(
+            found["counts"]["completed"],
+            found["counts"]["failed"],
+            _time(newest["trigger_timestamp"]) if newest else None,
+            newest["external_path"] if newest else None,
+        )
+
+    def failure(self, job: Job) -> str | None:
+        """Why a job failed or is being restarted, in its first words."""
+        found = self._ask("GET", f"/jobs/{job.job_id}/exceptions?maxExceptions=1")
+        root = found.get("root-exception")
+        causes = [line for line in (root or "").splitlines() if line.startswith("Caused by: ")]
+        return str((causes or [root])[-1]).removeprefix("Caused by: ").splitlines()[0] if root else None
+
+    def stop(self, job: Job, folder: str, *, timeout_seconds: float) -> str:
+        """Stop a job with a savepoint in a folder; returns where it is.
+
+        Raises:
+            LakehouseError: the savepoint failed; the job goes on.
+        """
+        return self._savepoint(job, "stop", {"drain": False, "targetDirectory": folder}, timeout_seconds)
+
+    def savepoint(self, job: Job, folder: str, *, timeout_seconds: float) -> str:
+        """Take a savepoint, in a folder, of a job that goes on; returns where it is.
+
+        Raises:
+            LakehouseError: the savepoint failed.
+        """
+        return self._savepoint(job, "savepoints", {"cancel-job": False, "target-directory": folder}, timeout_seconds)
+
+    def _savepoint(self, job: Job, path: str, body: dict[str, Any], timeout_seconds: float) -> str:
+        request = self._ask("POST", f"/jobs/{job.job_id}/{path}", body)["request-id"]
+        deadline = time.monotonic() + timeout_seconds
+        while time.monotonic() < deadline:
+            found = self._ask("GET", f"/jobs/{job.job_id}/savepoints/{request}")
+            if found["status"]["id"] == "COMPLETED":
+                cause = found["operation"].get("failure-cause")
+                if cause:
+                    reason = str(cause.get("stack-trace") or cause).strip().splitlines()
+                    raise LakehouseError(f"{job.name}: the savepoint failed: {reason[-1].strip()}")
+                return str(found["operation"]["location"])
+            time.sleep(POLL_SECONDS)
+        raise LakehouseError(f"{job.name}: no savepoint within {timeout_seconds:g} s; it may still come")
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        try:
+            answer = requests.request(method, self._url + path, json=body, timeout=TIMEOUT_SECONDS)
+        except requests.RequestException as error:
+            raise LakehouseError(
+                f"Flink does not answer at {self._url} ({type(error).__name__}): is it up? "
+                "`lakehouse status`, `lakehouse up flink`"
+            ) from None
+        if answer.status_code >= HTTPStatus.BAD_REQUEST:
+            raise LakehouseError(f"Flink refuses {method} {path}: {answer.text[:300]}")
+        return answer.json() if answer.content else None
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,315 @@
+"""The always-on job on real servers: Kafka → Flink → bronze, duplicates and the queue of refused records.
+
+Every test is judged by what an independent client reads from the two topics, and by what Trino reads from the tables.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import requests
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from lakehouse import stream
+from lakehouse.domains.conversions.source import conversion_events
+from lakehouse.domains.disorder import Message, Shares
+from lakehouse.errors import LakehouseError
+from lakehouse.settings import Settings, load
+from lakehouse.stack import down, up
+from lakehouse_tests.conftest import Stack, free_ports
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
+
+TOPIC, QUEUE = "roman-numeral-events", "roman-numeral-events-dlq"
+PIPELINE = "conversions"
+DISORDER = Shares(late=0.02, duplicate=0.02, malformed=0.02)
+
+Coordinate = tuple[int, int]
+"""Partition and offset."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record as the brokers have it."""
+
+    value: bytes | None
+    headers: dict[str, str]
+
+
+class Stream:
+    """The topic, and what came of it."""
+
+    def __init__(self, stack: Stack, settings: Settings) -> None:
+        self.stack, self.settings = stack, settings
+
+    def send(self, messages: list[Message], partition: int | None = None) -> None:
+        producer = KafkaProducer(bootstrap_servers=self.settings.kafka_brokers, acks="all", linger_ms=5)
+        sent = [producer.send(TOPIC, key=key, value=value, partition=partition) for key, value in messages]
+        producer.flush(timeout=60)
+        for future in sent:
+            future.get(timeout=60)
+        producer.close()
+
+    def topic(self, name: str) -> dict[Coordinate, Record]:
+        consumer = KafkaConsumer(bootstrap_servers=self.settings.kafka_brokers, enable_auto_commit=False)
+        partitions = [TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()]
+        ends = consumer.end_offsets(partitions)
+        consumer.assign(partitions)
+        consumer.seek_to_beginning()
+        found: dict[Coordinate, Record] = {}
+        while any(consumer.position(partition) < end for partition, end in ends.items()):
+            for partition, records in consumer.poll(timeout_ms=500).items():
+                for record in records:
+                    headers = {key: value.decode() for key, value in record.headers}
+                    found[partition.partition, record.offset] = Record(record.value, headers)
+        consumer.close()
+        return found
+
+    def refused(self) -> dict[Coordinate, Record]:
+        """By the coordinate of the record itself: the queue may hold it twice."""
+        queue = self.topic(QUEUE).values()
+        return {(int(r.headers["kafka_partition"]), int(r.headers["kafka_offset"])): r for r in queue}
+
+    def rows(self) -> dict[Coordinate, dict[str, Any]]:
+        columns = (
+            "kafka_partition", "kafka_offset", "event_id", "event_time", "event_type", "user_id", "input_number",
+            "range_max", "response_time_nanos", "raw_payload", "is_late_arrival", "is_beyond_lateness",
+        )  # fmt: skip
+        found = self.stack.sql(f"select {', '.join(columns)} from iceberg.bronze.conversion_events")
+        rows = [dict(zip(columns, row, strict=True)) for row in found]
+        return {(row["kafka_partition"], row["kafka_offset"]): row for row in rows}
+
+    def count(self, table: str) -> int:
+        return int(self.stack.sql(f"select count(*) from iceberg.bronze.{table}")[0][0])
+
+    def duplicates(self) -> dict[Coordinate, str]:
+        statement = (
+            "select kafka_partition, kafka_offset, event_id from iceberg.bronze.duplicates where kafka_topic = ?"
+        )
+        return {(p, o): event_id for p, o, event_id in self.stack.sql(statement, TOPIC)}
+
+    def until_landed(self) -> dict[Coordinate, Record]:
+        """Wait until as much has come out as went in, then hold every record against where it is."""
+        sent = self.topic(TOPIC)
+
+        def landed() -> int:
+            return self.count("conversion_events") + self.count("duplicates") + len(self.refused())
+
+        eventually(lambda: landed() >= len(sent))
+        rows, twice, refused = self.rows(), self.duplicates(), self.refused()
+        assert self.count("conversion_events") == len(rows), "a coordinate is twice in bronze"
+        assert self.count("duplicates") == len(twice), "a coordinate is twice among the duplicates"
+        assert sorted([*rows, *twice, *refused]) == sorted(sent), "every record is in exactly one place"
+        ids = {row["event_id"] for row in rows.values()}
+        assert len(ids) == len(rows), "an event id is twice in bronze"
+        assert set(twice.values()) <= ids
+        for coordinate, row in rows.items():
+            assert row["raw_payload"].encode() == sent[coordinate].value
+            assert fields(row["raw_payload"]) == {name: row[name] for name in FIELDS}
+        for coordinate, letter in refused.items():
+            assert letter.value == sent[coordinate].value
+            assert letter.headers["error_type"]
+            assert letter.headers["kafka_topic"] == TOPIC
+        return sent
+
+    def kill(self, program: str) -> None:
+        """End one of Flink's processes as a crash would; the supervisor starts it again."""
+        import psutil
+
+        for pid in self.stack.pids("flink"):
+            if program in " ".join(psutil.Process(pid).cmdline()):
+                os.kill(pid, signal.SIGKILL)
+                return
+        raise AssertionError(f"no {program} runs")
+
+
+FIELDS = ("event_id", "event_time", "event_type", "user_id", "input_number", "range_max", "response_time_nanos")
+
+
+def fields(payload: str) -> dict[str, Any]:
+    """Some fields of an event in either spelling, read by other means than the product's."""
+    event = json.loads(payload)
+    found: dict[str, Any] = {}
+    for name in FIELDS:
+        first, *others = name.split("_")
+        value = event.get(name, event.get(first + "".join(word.title() for word in others)))
+        found[name] = None if value == "" else value
+    found["event_time"] = moment(found["event_time"])
+    return found
+
+
+def moment(at: Any) -> datetime:
+    if isinstance(at, int):
+        return datetime.fromtimestamp(at / 1000, UTC)
+    found = datetime.fromisoformat(at)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def eventually(is_so: Callable[[], bool], seconds: float = 180) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come to be in time"
+        time.sleep(1)
+
+
+@pytest.fixture(scope="module")
+def streaming(stack: Stack) -> Iterator[Stream]:
+    """Flink beside the other servers, with the job running; commits come every other second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAKEHOUSE_FLINK_URL", "local")
+        patch.setenv("LAKEHOUSE_FLINK_PORT", str(free_ports(2)[0]))
+        patch.setenv("LAKEHOUSE_CHECKPOINT_SEC", "2")
+        settings = load()
+        up(settings, servers=["flink"])
+        try:
+            stream.start(settings, PIPELINE)
+            yield Stream(stack, settings)
+        finally:
+            down(settings, ["flink"])
+
+
+def test_every_record_is_in_exactly_one_place(streaming: Stream) -> None:
+    streaming.send(list(conversion_events(20_000, seed=1, shares=DISORDER)))
+    streaming.until_landed()
+    assert streaming.duplicates()
+    assert {record.headers["error_type"] for record in streaming.refused().values()} == {
+        *("NULL_VALUE", "EMPTY_VALUE", "INVALID_UTF8", "INVALID_JSON", "NOT_AN_OBJECT", "MISSING_FIELD", "WRONG_TYPE"),
+        *("INVALID_TIMESTAMP", "OUT_OF_RANGE", "TOO_LONG", "NUL_CHARACTER"),
+    }
+
+
+GOOD: dict[str, Any] = {"event_id": "e", "event_time": "2026-11-21T10:00:00Z", "event_type": "SINGLE"}
+DAMAGE = {
+    b'{"event_id": "a", "event_time": "2026-11-21T10:00:00Z", "event_type": "SINGLE"} x': "INVALID_JSON",
+    b'{"event_id": "a", "event_time": "2026-11-21T10:00:00Z", "event_type": "SINGLE",}': "INVALID_JSON",
+    b'{"event_id": "\\ud800", "event_time": "2026-11-21T10:00:00Z", "event_type": "SINGLE"}': "INVALID_UTF8",
+    b'{"event_id": "\xed\xa0\x80", "event_time": "2026-11-21T10:00:00Z", "event_type": "SINGLE"}': "INVALID_UTF8",
+    b'{"a": ' * 200 + b"1" + b"}" * 200: "TOO_DEEP",
+    b" ": "INVALID_JSON",
+    b"null": "NOT_AN_OBJECT",
+    json.dumps(GOOD | {"event_time": "2026-11-21"}).encode(): "INVALID_TIMESTAMP",
+    json.dumps(GOOD | {"event_time": "2026-11-21T24:00:00Z"}).encode(): "INVALID_TIMESTAMP",
+    json.dumps(GOOD | {"event_time": "2026-02-29T10:00:00Z"}).encode(): "INVALID_TIMESTAMP",
+    json.dumps(GOOD | {"event_time": "2026-11-21T10:00:00+15:00"}).encode(): "INVALID_TIMESTAMP",
+    json.dumps(GOOD | {"event_time": "1899-12-31T23:59:59Z"}).encode(): "INVALID_TIMESTAMP",
+    json.dumps(GOOD | {"event_time": 1.5}).encode(): "WRONG_TYPE",
+    json.dumps(GOOD | {"event_time": {}}).encode(): "WRONG_TYPE",
+    json.dumps(GOOD | {"input_number": "7"}).encode(): "WRONG_TYPE",
+    json.dumps(GOOD | {"page_limit": 10**30}).encode(): "OUT_OF_RANGE",
+    json.dumps(GOOD | {"status": "\U0001f600" * 101}).encode(): "TOO_LONG",
+    json.dumps(GOOD | {"beside": {"deep": ["a\0b"]}}).encode(): "NUL_CHARACTER",
+}
+
+
+def test_every_kind_of_damage_is_named_and_costs_only_itself(streaming: Stream) -> None:
+    before = set(streaming.topic(TOPIC))
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")
+    good = [
+        json.dumps(GOOD | {"event_id": str(uuid4()), "event_time": time_} | more).encode()
+        for time_, more in (
+            (now, {}),
+            (now[:16], {"status": "\U0001f600" * 100}),
+            ("2026-11-21T10:00:00.123456789+05:30", {"user_id": "", "input_number": None}),
+            ("2026-11-21T10:00:00-0330", {"input_number": -(2**63), "unknown": [1, {"a": None}]}),
+        )
+    ]
+    future = json.dumps(GOOD | {"event_time": (datetime.now(UTC) + timedelta(hours=2)).isoformat()}).encode()
+    expected: dict[bytes, str] = DAMAGE | {future: "FUTURE_TIME"}
+    streaming.send([(b"k", value) for value in [*expected, *good]])
+    sent = streaming.until_landed()
+    refused, rows = streaming.refused(), streaming.rows()
+    new = {coordinate: record for coordinate, record in sent.items() if coordinate not in before}
+    assert {r.value: refused[c].headers["error_type"] for c, r in new.items() if c in refused} == expected
+    times = {record.value: rows[c]["event_time"] for c, record in new.items() if c in rows}
+    assert set(times) == set(good)
+    assert times[good[2]] == datetime(2026, 11, 21, 4, 30, 0, 123456, tzinfo=UTC)
+    assert times[good[3]] == datetime(2026, 11, 21, 13, 30, tzinfo=UTC)
+
+
+def test_late_events_are_landed_and_flagged(streaming: Stream) -> None:
+    def event(age: timedelta) -> Message:
+        at = (datetime.now(UTC) - age).isoformat()
+        event_id = str(uuid4())
+        return event_id.encode(), json.dumps(GOOD | {"event_id": event_id, "event_time": at}).encode()
+
+    for partition in range(3):
+        streaming.send([event(timedelta(0))], partition)
+    streaming.until_landed()
+    ages = {"in time": timedelta(minutes=1), "late": timedelta(minutes=30), "beyond": timedelta(hours=3)}
+    events = {name: event(age) for name, age in ages.items()}
+    streaming.send(list(events.values()), partition=0)
+    streaming.until_landed()
+    flags = {row["event_id"]: (row["is_late_arrival"], row["is_beyond_lateness"]) for row in streaming.rows().values()}
+    assert {name: flags[(key or b"").decode()] for name, (key, _) in events.items()} == {
+        "in time": (False, False),
+        "late": (True, False),
+        "beyond": (True, True),
+    }
+
+
+def test_a_killed_task_manager_loses_and_repeats_nothing(streaming: Stream) -> None:
+    streaming.send(list(conversion_events(10_000, seed=2, shares=DISORDER)))
+    streaming.kill("TaskManagerRunner")
+    streaming.send(list(conversion_events(5_000, seed=3, shares=DISORDER)))
+    streaming.until_landed()
+
+
+def test_stopped_and_started_at_another_parallelism_it_goes_on_where_it_was(streaming: Stream) -> None:
+    settings = streaming.settings
+    assert "/savepoints/" in stream.savepoint(settings, PIPELINE)
+    assert "/savepoints/" in stream.stop(settings, PIPELINE)
+    assert [one.state for one in stream.status(settings)] == ["FINISHED"]
+    streaming.send(list(conversion_events(5_000, seed=4, shares=DISORDER)))
+    stream.start(settings, PIPELINE, parallelism=2)
+    with pytest.raises(LakehouseError, match="runs already"):
+        stream.start(settings, PIPELINE)
+    streaming.until_landed()
+
+
+def test_a_killed_job_manager_has_forgotten_the_job_which_is_started_from_its_newest_checkpoint(
+    streaming: Stream,
+) -> None:
+    settings = streaming.settings
+    streaming.send(list(conversion_events(5_000, seed=5, shares=DISORDER)))
+    streaming.kill("StandaloneSessionClusterEntrypoint")
+
+    def is_forgotten() -> bool:
+        try:
+            return [one.state for one in stream.status(settings)] == ["STOPPED"]
+        except LakehouseError:
+            return False
+
+    eventually(is_forgotten)
+    up(settings, servers=["flink"])
+    stream.start(settings, PIPELINE)
+    streaming.until_landed()
+
+
+def test_secrets_are_not_in_the_interface(streaming: Stream) -> None:
+    url, secret = streaming.settings.flink_address, streaming.settings.catalog_db_password.get_secret_value()
+    jobs = [job["jid"] for job in requests.get(f"{url}/jobs/overview", timeout=10).json()["jobs"]]
+    pages = ["/jobmanager/config", *(f"/jobs/{job}{part}" for job in jobs for part in ("", "/config", "/plan"))]
+    assert jobs
+    assert not [page for page in pages if secret in requests.get(url + page, timeout=10).text]
+
+
+def test_it_does_not_start_without_the_state_it_left(streaming: Stream) -> None:
+    settings = streaming.settings
+    with pytest.raises(LakehouseError, match="there is no pipeline nonsense"):
+        stream.start(settings, "nonsense")
+    stream.stop(settings, PIPELINE)
+    with pytest.raises(LakehouseError, match="does not run"):
+        stream.stop(settings, PIPELINE)
+    shutil.rmtree(settings.home / "flink" / "state")
+    with pytest.raises(LakehouseError, match=r"holds rows, but the state that conversions left is gone"):
+        stream.start(settings, PIPELINE)
