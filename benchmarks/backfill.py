@@ -1,8 +1,8 @@
 """What it costs to process 90 days of silver and gold again in one run, against building these days from nothing.
 
-Events of 90 days are landed once, and both are done once to warm the engines. Then, in turns: all tables of silver and gold are dropped and the job builds them,
-and a backfill of all the days runs over what is there. Both are runs of the same job, with all its tests; CPU is that
-of the run's processes and of all engines, median of the rounds.
+Events of 90 days are landed once, and both are done once to warm the engines. Then, in turns: all tables of silver and
+gold are dropped and the job builds them, and a backfill of all the days runs over what is there. Both are runs of the
+same job, with all its tests; CPU is that of the run's processes and of all engines, median of the rounds.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What one append costs while the history of the table grows, with our maintenance and without any.
 
-Both sides append the same batches to a table of the same schema and partitioning, in turns, in one process: the
-product's ledgered writer, whose table is maintained every so many commits as the schedule would, and PyIceberg's plain
-`table.append`. At 1, 10 and 100 times the history five appends of each are measured: CPU of this process and of all
-engines. What maintenance itself cost is reported beside, spread over the commits it was for.
+Both sides append the same batches to a table of the same schema and partitioning, in turns, each in a process of its
+own: the product's ledgered writer, whose table is maintained every so many commits as the schedule would, and
+PyIceberg's plain `table.append`. At 1, 10 and 100 times the history samples of each are measured: CPU of its process
+and of all engines. What maintenance itself cost is reported beside, spread over the commits it was for.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from pathlib import Path
 
+import psutil
 import pyarrow as pa
 from rich.console import Console
 
@@ -52,16 +56,18 @@ def make_batch(start: int, rows: int) -> Batch:
 def run(base: int, rows: int, every: int, *, running: bool, console: Console) -> Sample:
     """The whole benchmark."""
     started = machine()
-    with open_lab(console, running=running) as lab, bars(console) as progress:
+    with open_lab(console, running=running) as lab, bars(console) as progress, ExitStack() as after:
         contract = contract_for(lab.table("bench_history"))
-        plain = lab.catalog.load_table(("bronze", lab.table("bench_history_plain")))
+        plain = after.enter_context(open_plain(lab, lab.table("bench_history_plain")))
         writer = LedgeredWriter(lab.catalog, contract, TOPIC, run_id="benchmark")
 
-        def appends_of(number: int) -> list[Callable[[], object]]:
-            """The same batch for both sides, made before the clock runs."""
-            batch = make_batch(number * rows, rows)
-            shaped = writer._rows(batch, writer._validate(batch), datetime.now(UTC))
-            return [lambda: writer.append(batch), lambda: plain.append(shaped)]
+        def append(numbers: Iterable[int]) -> list[float]:
+            """The same batches for both sides, made before the clocks run; CPU seconds of each side."""
+            batches = [make_batch(number * rows, rows) for number in numbers]
+            now = datetime.now(UTC)
+            plain.load(writer._rows(batch, writer._validate(batch), now) for batch in batches)
+            ours = cpu_of(lab, lambda: [writer.append(batch) for batch in batches])
+            return [ours, cpu_of(lab, plain.append, plain.process)]
 
         commits = 0
         upkeep = 0.0
@@ -69,15 +75,14 @@ def run(base: int, rows: int, every: int, *, running: bool, console: Console) ->
         task = progress.add_task("commits", total=base * LEVELS[-1])
         for level in LEVELS:
             while commits < base * level:
-                do_all(appends_of(commits))
+                append([commits])
                 commits += 1
                 if commits % every == 0:
                     upkeep += cpu_of(lab, lambda: maintain(lab.settings, lab.catalog, [contract.table]))
                 progress.update(task, completed=commits)
             samples = []
             for _ in range(SAMPLES):
-                sides = zip(*(appends_of(number) for number in range(commits, commits + APPENDS)), strict=True)
-                samples.append([cpu_of(lab, partial(do_all, side)) / APPENDS for side in sides])
+                samples.append([cpu / APPENDS for cpu in append(range(commits, commits + APPENDS))])
                 commits += APPENDS
             found["lakehouse"][level], found["pyiceberg"][level] = (list(side) for side in zip(*samples, strict=True))
             medians = {name: statistics.median(levels[level]) for name, levels in found.items()}
@@ -114,21 +119,56 @@ def run(base: int, rows: int, every: int, *, running: bool, console: Console) ->
     }
 
 
-def do_all(appends: Iterable[Callable[[], object]]) -> None:
-    """One append after the other."""
-    for append in appends:
-        append()
+@dataclass(frozen=True)
+class Plain:
+    """The process of the peer."""
+
+    process: psutil.Popen
+    folder: Path
+
+    def load(self, batches: Iterable[pa.Table]) -> None:
+        """Hand over what the next `append` commits, a commit a batch."""
+        paths = []
+        for number, batch in enumerate(batches):
+            path = self.folder / f"{number}.arrow"
+            with pa.ipc.new_file(path, batch.schema) as file:
+                file.write_table(batch)
+            paths.append(str(path))
+        self._say(" ".join(paths), "ready")
+
+    def append(self) -> None:
+        """Commit."""
+        self._say("", "done")
+
+    def _say(self, line: str, answer: str) -> None:
+        print(line, file=self.process.stdin, flush=True)  # noqa: T201
+        said = self.process.stdout.readline().strip()
+        if said != answer:
+            raise RuntimeError(f"the peer ended: {said}")
 
 
-def cpu_of(lab: Lab, work: Callable[[], object]) -> float:
-    """CPU seconds of this process, of those it starts and of all engines while something is done."""
-    before = _cpu(lab)
+@contextmanager
+def open_plain(lab: Lab, table: str) -> Iterator[Plain]:
+    """Start the peer."""
+    folder = lab.folder / "plain"
+    folder.mkdir()
+    command = [sys.executable, str(Path(__file__).with_name("plain_append.py")), table]
+    process = psutil.Popen(command, stdin=-1, stdout=-1, text=True, env=lab.environment())
+    with process:
+        yield Plain(process, folder)
+        process.stdin.close()
+
+
+def cpu_of(lab: Lab, work: Callable[[], object], process: psutil.Process | None = None) -> float:
+    """CPU seconds of this process, or of the given one, of those it starts and of all engines while work is done."""
+
+    def spent() -> float:
+        times = process.cpu_times() if process else os.times()
+        return float(sum(times[:4])) + sum(lab.engines().values())
+
+    before = spent()
     work()
-    return _cpu(lab) - before
-
-
-def _cpu(lab: Lab) -> float:
-    return sum(os.times()[:4]) + sum(lab.engines().values())
+    return spent() - before
 
 
 def main() -> None:
