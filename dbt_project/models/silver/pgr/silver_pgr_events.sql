@@ -90,7 +90,9 @@ held as (
     select event_id
     from {{ this }}
     {%- if read.mode == 'days' %}
-    where event_date between date '{{ read.first_day }}' and date '{{ read.last_day }}'
+    where
+        event_date >= date '{{ read.first_day }}'
+        and event_date <= date '{{ read.last_day }}'
     {%- endif %}
 )
 
