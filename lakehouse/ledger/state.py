@@ -15,7 +15,7 @@ PREFIX = "lakehouse.ledger."
 
 @dataclass(frozen=True)
 class Entry:
-    """Account of a partition: ``position − first = rows + dead_letters + skipped + lost``."""
+    """Account of a partition: ``position − first = rows + dead_letters + repeats + skipped + lost``."""
 
     topic_id: str
     """Identity of the topic the offsets belong to."""
@@ -29,20 +29,23 @@ class Entry:
     """Offsets that hold no record: transaction markers, aborted and compacted records."""
     lost: int = 0
     """Offsets that were acknowledged as lost."""
+    repeats: int = 0
+    """Records that a queue held more than once: what they speak of is accounted for already."""
 
     @property
     def delivered(self) -> int:
         """Records that were read."""
-        return self.rows + self.dead_letters
+        return self.rows + self.dead_letters + self.repeats
 
-    def advance(self, position: int, *, rows: int, dead_letters: int) -> Entry:
+    def advance(self, position: int, *, rows: int, dead_letters: int, repeats: int = 0) -> Entry:
         """The entry after a batch; what the range held beside its records was skipped."""
-        skipped = position - self.position - rows - dead_letters
+        skipped = position - self.position - rows - dead_letters - repeats
         return replace(
             self,
             position=position,
             rows=self.rows + rows,
             dead_letters=self.dead_letters + dead_letters,
+            repeats=self.repeats + repeats,
             skipped=self.skipped + skipped,
         )
 

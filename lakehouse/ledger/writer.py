@@ -102,16 +102,7 @@ class LedgeredWriter:
             LedgerGapError: records are gone that were not read, or the topic is another one.
         """
         self._table.refresh()
-        entries = self.entries()
-        if problems := gaps(self._source, entries, state):
-            raise LedgerGapError(
-                "; ".join(problems) + ". Nothing was read. `lakehouse audit` shows "
-                "the account; where records are gone for good, `lakehouse acknowledge-lost` lets reading go on."
-            )
-        return {
-            p: entries[p].position if p in entries else first_offset(entries, s.low)
-            for p, s in state.partitions.items()
-        }
+        return start_positions(self._source, self.entries(), state)
 
     def append(self, batch: Batch) -> Commit:
         """Land a batch: every record becomes a row or a dead letter, unless it is one already.
@@ -239,6 +230,22 @@ def _ahead(items: Iterable[T]) -> Iterator[T]:
         while (item := following.result()) is not None:
             following = thread.submit(next, waiting, None)
             yield item
+
+
+def start_positions(source: str, entries: Mapping[int, Entry], state: TopicState) -> dict[int, int]:
+    """Positions to read a topic from, after making sure that it is the one the ledger speaks of.
+
+    Raises:
+        LedgerGapError: records are gone that were not read, or the topic is another one.
+    """
+    if problems := gaps(source, entries, state):
+        raise LedgerGapError(
+            "; ".join(problems) + ". Nothing was read. `lakehouse audit` shows "
+            "the account; where records are gone for good, `lakehouse acknowledge-lost` lets reading go on."
+        )
+    return {
+        p: entries[p].position if p in entries else first_offset(entries, s.low) for p, s in state.partitions.items()
+    }
 
 
 def first_offset(entries: Mapping[int, Entry], low: int) -> int:

@@ -67,6 +67,56 @@ def land(
     )
 
 
+def land_queue(queue: Feed, kafka: KafkaResource, iceberg: IcebergResource, run_id: str) -> "Iterator[Commit]":
+    """Land what waits in a stream's queue of refused records among the dead letters, a commit a batch.
+
+    Raises:
+        LedgerGapError: records are gone that were not read, or the topic is another one.
+        LakehouseError: the topic does not exist, or a system does not answer.
+    """
+    from lakehouse.adapters.iceberg.catalog import ensure_table
+    from lakehouse.ledger.refused import land_refused
+    from lakehouse.ledger.state import read_entries
+    from lakehouse.ledger.writer import start_positions
+
+    name = queue.topic_name
+    state = kafka.topic(name)
+    if state is None:
+        raise LakehouseError(f"topic {name} does not exist; `lakehouse up` creates it on the local broker")
+    entries = read_entries(ensure_table(iceberg.catalog(), queue.contract).properties, name)
+    positions = start_positions(name, entries, state)
+    yield from land_refused(
+        iceberg.catalog(), name, kafka.drain(name, state.topic_id, positions, with_headers=True), run_id=run_id
+    )
+
+
+def build_queue_job(domain: Domain, queue: Feed) -> dg.JobDefinition:
+    """The job that lands what the domain's stream refused. The table is that of all domains, so it is no asset here."""
+
+    @dg.op(name=f"land_refused_{domain}", retry_policy=RETRY, out={})
+    def land_refused(
+        context: dg.OpExecutionContext, kafka: KafkaResource, iceberg: IcebergResource
+    ) -> Iterator[dg.AssetMaterialization]:
+        try:
+            for commit in land_queue(queue, kafka, iceberg, context.run.run_id):
+                context.log.info("%d dead letters from %s", commit.dead_letters, queue.topic_name)
+                if commit.dead_letters:
+                    yield dg.AssetMaterialization(DEAD_LETTERS.key, metadata=_metadata(commit))
+        except LedgerGapError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+
+    @dg.job(
+        name=f"{domain}_micro_batch",
+        tags={KIND_TAG: DRAIN},
+        executor_def=dg.in_process_executor,
+        description="Lands what the domain's stream refused among the dead letters. Requested by the sensor.",
+    )
+    def queue_job() -> None:
+        land_refused()
+
+    return queue_job
+
+
 def build_drain_job(domain: Domain, selection: dg.AssetSelection) -> UnresolvedAssetJobDefinition:
     """The job that drains all topics of a domain, in one process: a second one would cost its start again."""
     return dg.define_asset_job(
@@ -78,7 +128,9 @@ def build_drain_job(domain: Domain, selection: dg.AssetSelection) -> UnresolvedA
     )
 
 
-def build_drain_sensor(domain: Domain, feeds: Sequence[Feed], job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+def build_drain_sensor(
+    domain: Domain, feeds: Sequence[Feed], job: UnresolvedAssetJobDefinition | dg.JobDefinition
+) -> dg.SensorDefinition:
     """Request one draining run of the domain while any ledger lags behind its topic.
 
     Looks at end offsets and ledgers only. What was landed is known by the table alone, so a failed or killed run needs
@@ -87,7 +139,7 @@ def build_drain_sensor(domain: Domain, feeds: Sequence[Feed], job: UnresolvedAss
 
     @dg.sensor(
         name=f"{domain}_micro_batch",
-        job=job,
+        job_name=job.name,
         minimum_interval_seconds=5,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests a draining run while records wait on the domain's topics.",

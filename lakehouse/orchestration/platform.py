@@ -25,7 +25,9 @@ def build_platform(feeds: Sequence[Feed], files: Sequence[Contract], pipelines: 
     """Dead letters, duplicates and deliveries, downstream of where records come from, and the hourly look at them."""
     topics = [dg.AssetKey(feed.topic.asset_key) for feed in feeds]
     streamed = [dg.AssetKey(pipeline.topic.asset_key) for pipeline in pipelines]
+    queues = [dg.AssetKey(pipeline.refused.asset_key) for pipeline in pipelines]
     folders = [staging_key(contract) for contract in files]
+    refusing = [*topics, *queues, *folders]
     few_records_are_refused = build_refusal_check(feeds)
     hourly, hourly_schedule = build_scheduled_job(
         "platform_hourly",
@@ -35,7 +37,7 @@ def build_platform(feeds: Sequence[Feed], files: Sequence[Contract], pipelines: 
     )
     return dg.Definitions(
         assets=[
-            dg.AssetSpec(**describe_contract(DEAD_LETTER), deps=[*topics, *folders], kinds={"kafka", "iceberg"}),
+            dg.AssetSpec(**describe_contract(DEAD_LETTER), deps=refusing, kinds={"kafka", "iceberg"}),
             dg.AssetSpec(**describe_contract(DUPLICATE), deps=streamed, kinds={"flink", "iceberg"}),
             dg.AssetSpec(**describe_contract(DELIVERY_RECORD), deps=folders, kinds={"file", "iceberg"}),
             dg.AssetSpec(

@@ -181,7 +181,8 @@ def submit(settings: Settings, job_settings: Mapping[str, str], statements: Sequ
     # It holds passwords, so it is the owner's alone, and does not stay.
     write_file(file, json.dumps({"settings": {**job_settings, **where}, "statements": list(statements)}))
     try:
-        command = [*_java(settings, CLIENT_MB), "lakehouse.SubmitSql", str(file)]
+        # It lives for seconds: compiling for speed would cost more than it brings.
+        command = [*_java(settings, CLIENT_MB), "-XX:TieredStopAtLevel=1", "lakehouse.SubmitSql", str(file)]
         done = subprocess.run(command, env=program_environment(), capture_output=True, text=True, check=False)
     finally:
         file.unlink()

@@ -21,6 +21,14 @@ STATE_HOURS = 24
 
 _SQL_TYPES = {Type.STRING: "STRING", Type.INT: "INT", Type.LONG: "BIGINT", Type.TIMESTAMP: "TIMESTAMP_LTZ(6)"}
 
+RAW = {
+    "key.format": "raw",
+    "key.fields": "record_key",
+    "value.format": "raw",
+    "value.fields-include": "EXCEPT_KEY",
+}
+"""Keys and values as they are, byte for byte."""
+
 _WATERMARK = "CURRENT_WATERMARK(event_clock)"
 
 
@@ -102,7 +110,7 @@ def source_table(pipeline: Pipeline, client: Mapping[str, str]) -> str:
     options = {
         "connector": "kafka",
         "topic": pipeline.topic.name,
-        "format": "raw",
+        **RAW,
         "scan.startup.mode": "earliest-offset",
         "scan.topic-partition-discovery.interval": "60 s",
         **client,
@@ -112,6 +120,7 @@ def source_table(pipeline: Pipeline, client: Mapping[str, str]) -> str:
     }
     epoch = "TO_TIMESTAMP_LTZ(0, 3)"
     return f"""CREATE TEMPORARY TABLE records (
+  record_key BYTES,
   record_value BYTES,
   kafka_partition INT METADATA FROM 'partition' VIRTUAL,
   kafka_offset BIGINT METADATA FROM 'offset' VIRTUAL,
@@ -129,13 +138,14 @@ def refusals_table(pipeline: Pipeline, client: Mapping[str, str]) -> str:
     options = {
         "connector": "kafka",
         "topic": pipeline.refused.name,
-        "format": "raw",
+        **RAW,
         "sink.delivery-guarantee": "at-least-once",
         **client,
         "properties.acks": "all",
         "properties.enable.idempotence": "true",
     }
     return f"""CREATE TEMPORARY TABLE refusals (
+  record_key BYTES,
   record_value BYTES,
   headers MAP<STRING, BYTES> METADATA
 ) WITH ({_options(options)})"""
@@ -178,7 +188,7 @@ def refusals_insert(pipeline: Pipeline) -> str:
     }
     headers = ", ".join(f"{_quoted(name)}, ENCODE({value}, 'UTF-8')" for name, value in said.items())
     return f"""INSERT INTO refusals
-SELECT record_value, MAP[{headers}]
+SELECT record_key, record_value, MAP[{headers}]
 FROM records WHERE parsed.error_type IS NOT NULL"""
 
 

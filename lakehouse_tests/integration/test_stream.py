@@ -21,9 +21,13 @@ import requests
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from lakehouse import stream
+from lakehouse.adapters.iceberg.resource import IcebergResource
+from lakehouse.adapters.kafka.resource import KafkaResource
+from lakehouse.domains.conversions.automation import QUEUE as QUEUE_FEED
 from lakehouse.domains.conversions.source import conversion_events
 from lakehouse.domains.disorder import Message, Shares
 from lakehouse.errors import LakehouseError
+from lakehouse.orchestration.landing import land_queue
 from lakehouse.settings import Settings, load
 from lakehouse.stack import down, up
 from lakehouse_tests.conftest import Stack, free_ports
@@ -42,6 +46,7 @@ Coordinate = tuple[int, int]
 class Record:
     """A record as the brokers have it."""
 
+    key: bytes | None
     value: bytes | None
     headers: dict[str, str]
 
@@ -71,7 +76,7 @@ class Stream:
             for partition, records in consumer.poll(timeout_ms=500).items():
                 for record in records:
                     headers = {key: value.decode() for key, value in record.headers}
-                    found[partition.partition, record.offset] = Record(record.value, headers)
+                    found[partition.partition, record.offset] = Record(record.key, record.value, headers)
         consumer.close()
         return found
 
@@ -293,6 +298,26 @@ def test_a_killed_job_manager_has_forgotten_the_job_which_is_started_from_its_ne
     up(settings, servers=["flink"])
     stream.start(settings, PIPELINE)
     streaming.until_landed()
+
+
+def test_what_was_refused_is_landed_among_the_dead_letters_once(streaming: Stream) -> None:
+    def landed() -> int:
+        return sum(commit.dead_letters for commit in land_queue(QUEUE_FEED, KafkaResource(), IcebergResource(), "run"))
+
+    refused = streaming.refused()
+    assert landed() == len(refused)
+    assert landed() == 0
+    statement = (
+        "select kafka_partition, kafka_offset, error_type, original_payload, original_key"
+        " from iceberg.bronze.dead_letters where source = ?"
+    )
+    found = streaming.stack.sql(statement, TOPIC)
+    sent = streaming.topic(TOPIC)
+    assert {(p, o): (reason, value, key) for p, o, reason, value, key in found} == {
+        coordinate: (letter.headers["error_type"], sent[coordinate].value, sent[coordinate].key)
+        for coordinate, letter in refused.items()
+    }
+    assert len(found) == len(refused)
 
 
 def test_secrets_are_not_in_the_interface(streaming: Stream) -> None:

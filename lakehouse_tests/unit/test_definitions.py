@@ -62,6 +62,7 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
     assert graph.get(dg.AssetKey(["bronze", "dead_letters"])).parent_keys == {
         files,
         dg.AssetKey(["kafka", "pgr_events"]),
+        dg.AssetKey(["kafka", "roman_numeral_events_dlq"]),
     }
 
 
@@ -91,6 +92,7 @@ def test_many_days_of_marts_are_processed_in_one_run(repository: dg.RepositoryDe
 
 def test_drains_and_scheduled_jobs_are_told_apart(repository: dg.RepositoryDefinition) -> None:
     assert repository.get_job("pgr_micro_batch").tags["lakehouse/kind"] == "drain"
+    assert repository.get_job("conversions_micro_batch").tags["lakehouse/kind"] == "drain"
     assert repository.get_job("pgr_files").tags["lakehouse/kind"] == "drain"
     assert repository.get_job("pgr_daily").tags["lakehouse/kind"] == "batch"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyiceberg.expressions import BooleanExpression, EqualTo, GreaterThanOrEqual
+from pyiceberg.expressions import BooleanExpression, EqualTo, GreaterThanOrEqual, LessThanOrEqual
 
 
 def equal(column: str, value: str | int) -> BooleanExpression:
@@ -13,3 +13,8 @@ def equal(column: str, value: str | int) -> BooleanExpression:
 def at_least(column: str, value: str | int) -> BooleanExpression:
     """Rows whose column has the value or a greater one."""
     return GreaterThanOrEqual(column, value)  # type: ignore[call-arg,arg-type]
+
+
+def at_most(column: str, value: str | int) -> BooleanExpression:
+    """Rows whose column has the value or a lesser one."""
+    return LessThanOrEqual(column, value)  # type: ignore[call-arg,arg-type]

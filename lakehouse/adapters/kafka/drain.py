@@ -19,6 +19,8 @@ from lakehouse.errors import LakehouseError, LedgerGapError
 MAX_BATCH_BYTES = 64 * 1024 * 1024
 """A batch is closed when its values exceed this, whatever their number: memory stays flat with large records."""
 
+HEADERS = pa.field("headers", pa.map_(pa.string(), pa.binary()))
+
 POLL_RECORDS = 2_000
 POLL_SECONDS = 0.25
 
@@ -34,9 +36,17 @@ class Limits:
 
 
 def drain(
-    consumer: KafkaConsumer, topic: str, topic_id: str, positions: dict[int, int], limits: Limits
+    consumer: KafkaConsumer,
+    topic: str,
+    topic_id: str,
+    positions: dict[int, int],
+    limits: Limits,
+    *,
+    with_headers: bool = False,
 ) -> Iterator[Batch]:
     """Yield the topic's records from ``positions`` on, until none came for a while or time is up.
+
+    On demand the records have their headers too, in one more column, `HEADERS`.
 
     Nothing is remembered here: what the caller does not commit is read again by the next run.
 
@@ -49,7 +59,8 @@ def drain(
     started = last_record = time.monotonic()
     while True:
         with _no_cycle_search():
-            records, ends = _collect(consumer, limits)
+            messages, ends = _collect(consumer, limits)
+            records = _to_arrow(messages, with_headers=with_headers)
         for last in records.group_by("partition").aggregate([("offset", "max")]).to_pylist():
             ends[last["partition"]] = max(ends.get(last["partition"], 0), last["offset_max"] + 1)
         ranges = {p: Range(positions[p], end) for p, end in ends.items() if end > positions[p]}
@@ -80,8 +91,8 @@ def _no_cycle_search() -> Iterator[None]:
             gc.enable()
 
 
-def _collect(consumer: KafkaConsumer, limits: Limits) -> tuple[pa.Table, dict[int, int]]:
-    """Records of one batch, as `RECORDS`, and ends of partitions that were reached."""
+def _collect(consumer: KafkaConsumer, limits: Limits) -> tuple[list[Message], dict[int, int]]:
+    """Records of one batch, and ends of partitions that were reached."""
     messages: list[Message] = []
     ends: dict[int, int] = {}
     size = 0
@@ -102,7 +113,7 @@ def _collect(consumer: KafkaConsumer, limits: Limits) -> tuple[pa.Table, dict[in
         size += sum(map(len, polled))
         if time.monotonic() - opened >= (limits.flush_interval_sec if messages else POLL_SECONDS):
             break
-    return _to_arrow(messages), ends
+    return messages, ends
 
 
 def _raise_what_lasts(error: KafkaError, message: Message) -> None:
@@ -128,7 +139,7 @@ def _is_drained(consumer: KafkaConsumer, topic: str, positions: dict[int, int]) 
     return all(ends[partition] <= position for partition, position in positions.items())
 
 
-def _to_arrow(messages: list[Message]) -> pa.Table:
+def _to_arrow(messages: list[Message], *, with_headers: bool) -> pa.Table:
     """Columns of the records: one pass a column, no object a record."""
     timestamps = pa.array([message.timestamp()[1] for message in messages], pa.timestamp("ms", tz="UTC"))
     columns = [
@@ -138,4 +149,7 @@ def _to_arrow(messages: list[Message]) -> pa.Table:
         pa.array([message.key() for message in messages], pa.binary()),
         pa.array([message.value() for message in messages], pa.binary()),
     ]
-    return pa.table(columns, schema=RECORDS)
+    records = pa.table(columns, schema=RECORDS)
+    if not with_headers:
+        return records
+    return records.append_column(HEADERS, pa.array([message.headers() or [] for message in messages], HEADERS.type))

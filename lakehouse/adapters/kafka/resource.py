@@ -23,8 +23,10 @@ class KafkaResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         return describe_topic(open_admin(settings_module.load()), name)
 
-    def drain(self, topic: str, topic_id: str, positions: Mapping[int, int]) -> Iterator[Batch]:
-        """Records of a topic from the positions on, until it is empty."""
+    def drain(
+        self, topic: str, topic_id: str, positions: Mapping[int, int], *, with_headers: bool = False
+    ) -> Iterator[Batch]:
+        """Records of a topic from the positions on, until it is empty; on demand with their headers."""
         from lakehouse.adapters.kafka.client import open_consumer
         from lakehouse.adapters.kafka.drain import Limits, drain
 
@@ -34,7 +36,7 @@ class KafkaResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
         consumer = open_consumer(settings)
         try:
-            yield from drain(consumer, topic, topic_id, dict(positions), limits)
+            yield from drain(consumer, topic, topic_id, dict(positions), limits, with_headers=with_headers)
         finally:
             consumer.close()
 

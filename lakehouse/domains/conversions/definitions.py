@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dagster as dg
 
-from lakehouse.domains.conversions import bronze
+from lakehouse.domains.conversions import automation, bronze
 
-defs = dg.Definitions(assets=[bronze.conversions_topic, bronze.conversion_events, bronze.refused_conversions])
+defs = dg.Definitions(
+    assets=[bronze.conversions_topic, bronze.conversion_events, bronze.refused_conversions],
+    jobs=[automation.conversions_micro_batch],
+    sensors=[automation.conversions_micro_batch_sensor],
+)
