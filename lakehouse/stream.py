@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from lakehouse.adapters.flink.cluster import FlinkCluster, Job
 from lakehouse.adapters.iceberg.catalog import connect, ensure_table
 from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.domains.pipelines import PIPELINES
 from lakehouse.errors import LakehouseError
-from lakehouse.settings import Settings
+from lakehouse.settings import Settings, is_s3
 from lakehouse.streaming.statements import Pipeline, job_settings, statements
 
 CHECKPOINTS, SAVEPOINTS = "checkpoints", "savepoints"
@@ -49,22 +50,33 @@ def pipeline_named(name: str) -> Pipeline:
     raise LakehouseError(f"there is no pipeline {name}; there is {', '.join(p.name for p in PIPELINES)}")
 
 
-def start(settings: Settings, name: str, *, parallelism: int = 1, state: str | None = None) -> Job:
+def start(
+    settings: Settings,
+    name: str,
+    *,
+    parallelism: int = 1,
+    state: str | None = None,
+    accept_repeats: bool = False,
+) -> Job:
     """Start a pipeline from the newest state it left, or for the first time from the beginning of its topic.
 
     Args:
         settings: Where everything is.
         name: Of the pipeline.
         parallelism: Subtasks of each operator; may differ from before.
-        state: Savepoint or checkpoint to start from instead of the newest.
+        state: URI or path of a savepoint or checkpoint to start from instead of the newest.
+        accept_repeats: Whether it may be an older one: what was landed since is then landed again.
 
     Raises:
-        LakehouseError: it runs already, its state is gone, Flink refuses, or the job does not come up.
+        LakehouseError: it runs already, its state is gone or older than it may be, Flink refuses, or the job does not
+            come up.
     """
     from lakehouse.adapters.kafka.client import ensure_topic, open_admin
     from lakehouse.stack.flink import submit
 
     pipeline = pipeline_named(name)
+    if is_s3(settings.warehouse_uri):
+        raise LakehouseError(f"Flink lands in a folder only, so far: {name} cannot write to {settings.warehouse_uri}")
     cluster = FlinkCluster(settings.flink_address)
     if alive := cluster.alive(pipeline.job_name):
         raise LakehouseError(f"{name} runs already, as job {alive.job_id} ({alive.state})")
@@ -73,7 +85,13 @@ def start(settings: Settings, name: str, *, parallelism: int = 1, state: str | N
         ensure_topic(admin, topic)
     catalog = connect(settings)
     tables = [ensure_table(catalog, contract) for contract in (pipeline.contract, DUPLICATE)]
-    state = state or newest_state(settings, pipeline)
+    newest = newest_state(settings, pipeline)
+    if state and newest and _path(state) != _path(newest) and not accept_repeats:
+        raise LakehouseError(
+            f"{state} is not the newest state of {name}, which is {newest}: started from it, what was landed since "
+            "would be landed again. With --accept-repeats it is"
+        )
+    state = state or newest
     if state is None and tables[0].current_snapshot() is not None:
         raise LakehouseError(
             f"{pipeline.contract.table} holds rows, but the state that {name} left is gone from "
@@ -87,7 +105,7 @@ def start(settings: Settings, name: str, *, parallelism: int = 1, state: str | N
         checkpoints=(_folder(settings, pipeline) / CHECKPOINTS).as_uri(),
     )
     if state:
-        chosen["execution.state-recovery.path"] = state
+        chosen["execution.state-recovery.path"] = _path(state).as_uri()
     submit(settings, chosen, statements(pipeline, _catalog_options(settings), _kafka_options(settings)))
     return _running(cluster, pipeline)
 
@@ -180,6 +198,11 @@ def _wait(is_so: Callable[[], bool], seconds: float, otherwise: str) -> None:
         if time.monotonic() > deadline:
             raise LakehouseError(f"{otherwise} after {seconds:g} s; `lakehouse stream status`, `lakehouse logs flink`")
         time.sleep(0.5)
+
+
+def _path(state: str) -> Path:
+    """Where a state is on this machine, given as a path or in one of the ways in which Flink and Python write it."""
+    return Path(unquote(urlsplit(state).path)).resolve()
 
 
 def _folder(settings: Settings, pipeline: Pipeline) -> Path:

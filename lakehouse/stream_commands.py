@@ -27,6 +27,10 @@ def start(
         str | None,
         typer.Option("--from", metavar="URI", help="Savepoint or checkpoint to start from; unset: the newest."),
     ] = None,
+    accept_repeats: Annotated[
+        bool,
+        typer.Option("--accept-repeats", help="Let --from be an older one: what was landed since is landed again."),
+    ] = False,
 ) -> None:
     """Start a pipeline where it stopped: from its newest savepoint or complete checkpoint, whichever is newer.
 
@@ -39,7 +43,9 @@ def start(
 
     console = Console(stderr=True)
     with console.status(f"starting {pipeline} …"):
-        job = stream.start(configuration.load(), pipeline, parallelism=parallelism, state=state)
+        job = stream.start(
+            configuration.load(), pipeline, parallelism=parallelism, state=state, accept_repeats=accept_repeats
+        )
     typer.echo(f"{pipeline} runs as job {job.job_id}")
 
 

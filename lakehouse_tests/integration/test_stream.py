@@ -271,10 +271,13 @@ def test_a_killed_task_manager_loses_and_repeats_nothing(streaming: Stream) -> N
 
 def test_stopped_and_started_at_another_parallelism_it_goes_on_where_it_was(streaming: Stream) -> None:
     settings = streaming.settings
-    assert "/savepoints/" in stream.savepoint(settings, PIPELINE)
+    older = stream.savepoint(settings, PIPELINE)
+    assert "/savepoints/" in older
     assert "/savepoints/" in stream.stop(settings, PIPELINE)
     assert [one.state for one in stream.status(settings)] == ["FINISHED"]
     streaming.send(list(conversion_events(5_000, seed=4, shares=DISORDER)))
+    with pytest.raises(LakehouseError, match="is not the newest state of conversions"):
+        stream.start(settings, PIPELINE, state=older)
     stream.start(settings, PIPELINE, parallelism=2)
     with pytest.raises(LakehouseError, match="runs already"):
         stream.start(settings, PIPELINE)
