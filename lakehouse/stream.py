@@ -149,7 +149,7 @@ def newest_state(settings: Settings, pipeline: Pipeline) -> str | None:
 
 
 def _status(cluster: FlinkCluster, pipeline: Pipeline) -> StreamStatus:
-    job = next(iter(cluster.jobs(pipeline.job_name)), None)
+    job = cluster.newest(pipeline.job_name)
     if job is None:
         return StreamStatus(pipeline.name, "STOPPED", None, None, 0, 0, None, None)
     checkpoints = cluster.checkpoints(job)
@@ -180,7 +180,7 @@ def _running(cluster: FlinkCluster, pipeline: Pipeline) -> Job:
     """The job just submitted, once it works."""
 
     def is_running() -> bool:
-        job = next(iter(cluster.jobs(pipeline.job_name)), None)
+        job = cluster.newest(pipeline.job_name)
         if job and not job.is_alive:
             raise LakehouseError(f"{pipeline.name} ended as {job.state}: {cluster.failure(job)}")
         return job is not None and job.state == "RUNNING"

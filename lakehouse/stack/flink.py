@@ -158,6 +158,14 @@ class Flink(Server):
             raise NotReady("no task manager yet")
         return str(overview["flink-version"])
 
+    def under_way(self, settings: Settings) -> list[str]:
+        """Jobs that run; each goes on from its newest checkpoint when it is started again."""
+        try:
+            jobs = FlinkCluster(settings.flink_address).jobs()
+        except LakehouseError:
+            return []
+        return [f"job {job.name}" for job in jobs if job.is_alive]
+
 
 def submit(settings: Settings, job_settings: Mapping[str, str], statements: Sequence[str]) -> None:
     """Submit a job of SQL to the cluster that the settings name.

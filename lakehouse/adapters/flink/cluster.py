@@ -53,18 +53,19 @@ class FlinkCluster:
         """Version, slots, task managers."""
         return dict(self._ask("GET", "/overview"))
 
-    def jobs(self, name: str) -> list[Job]:
-        """Jobs of that name, the newest first."""
-        found = [
-            Job(job["jid"], job["name"], job["state"], _time(job["start-time"]))
-            for job in self._ask("GET", "/jobs/overview")["jobs"]
-            if job["name"] == name
-        ]
-        return sorted(found, key=lambda job: job.started_at, reverse=True)
+    def jobs(self) -> list[Job]:
+        """All jobs, the newest first."""
+        found = self._ask("GET", "/jobs/overview")["jobs"]
+        jobs = [Job(job["jid"], job["name"], job["state"], _time(job["start-time"])) for job in found]
+        return sorted(jobs, key=lambda job: job.started_at, reverse=True)
+
+    def newest(self, name: str) -> Job | None:
+        """The newest job of that name, however it is."""
+        return next((job for job in self.jobs() if job.name == name), None)
 
     def alive(self, name: str) -> Job | None:
         """The job of that name that runs, if there is one."""
-        return next((job for job in self.jobs(name) if job.is_alive), None)
+        return next((job for job in self.jobs() if job.name == name and job.is_alive), None)
 
     def checkpoints(self, job: Job) -> Checkpoints:
         """Counts, and the newest complete one."""
