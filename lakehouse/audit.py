@@ -10,6 +10,7 @@ from datetime import datetime
 from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.adapters.kafka.resource import KafkaResource
 from lakehouse.domains.feeds import FEEDS, FILES
+from lakehouse.domains.pipelines import PIPELINES
 from lakehouse.errors import LakehouseError
 from lakehouse.ledger.account import Report
 from lakehouse.ledger.acknowledge import Loss, acknowledge_lost
@@ -63,10 +64,15 @@ def replay_dead_letters(
     if not fitting.num_rows:
         raise LakehouseError("no dead letter fits; `lakehouse dead-letters list` shows what there is")
     contracts = {feed.topic_name: feed.contract for feed in FEEDS}
-    run_id = f"replay-{uuid.uuid4()}"
-    for name in sorted(fitting["source"].unique().to_pylist()):
-        contract = FILES if is_delivery(name) else contracts.get(name)
-        if contract is None:
+    streamed = {pipeline.topic.name for pipeline in PIPELINES}
+    sources = sorted(fitting["source"].unique().to_pylist())
+    for name in sources:
+        if name in streamed:
+            raise LakehouseError(f"{name} is read by Flink, whose letters cannot be replayed yet: choose with --source")
+        if not is_delivery(name) and name not in contracts:
             raise LakehouseError(f"no feed reads {name} any more; name it in KAFKA_TOPIC to replay its records")
+    run_id = f"replay-{uuid.uuid4()}"
+    for name in sources:
+        contract = FILES if is_delivery(name) else contracts[name]
         parts = read_dead_letters(catalog, source=name, reason=reason, since=since, ids=ids)
         yield name, replay(catalog, contract, parts, run_id=run_id, is_dry_run=is_dry_run)
