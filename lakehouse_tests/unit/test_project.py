@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -28,20 +29,22 @@ GATES = {
 @pytest.fixture(scope="module")
 def gates() -> Iterator[dict[str, subprocess.Popen[str]]]:
     """All gates, begun at once: the slow ones share the time they take."""
-    begun = {
-        name: subprocess.Popen(
-            [str(BIN / command[0]), *command[1:]],
-            cwd=PROJECT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for name, command in GATES.items()
-    }
-    yield begun
-    for process in begun.values():
-        process.kill()
-        process.communicate()
+    with ExitStack() as ends:
+        begun = {
+            name: ends.enter_context(
+                subprocess.Popen(
+                    [str(BIN / command[0]), *command[1:]],
+                    cwd=PROJECT,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+            for name, command in GATES.items()
+        }
+        yield begun
+        for process in begun.values():
+            process.kill()
 
 
 @pytest.mark.parametrize("name", GATES)
