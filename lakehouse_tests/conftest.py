@@ -217,7 +217,7 @@ def _point_away_from_the_user(patch: pytest.MonkeyPatch, home: Path) -> None:
     for field in Settings.model_fields.values():
         for name in getattr(field.validation_alias, "choices", ()):
             patch.delenv(str(name), raising=False)
-    kafka, postgres, trino, dagster, redis = free_ports(2, 1, 1, 1, 1)
+    kafka, postgres, trino, flink, dagster, redis = free_ports(2, 1, 1, 2, 1, 1)
     values = {
         "HOME": home,
         "WAREHOUSE": (home / "warehouse").as_uri(),
@@ -228,6 +228,8 @@ def _point_away_from_the_user(patch: pytest.MonkeyPatch, home: Path) -> None:
         "DB_PORT": postgres,
         "TRINO_HOST": "local",
         "TRINO_PORT": trino,
+        "FLINK_URL": "local",
+        "FLINK_PORT": flink,
         "DAGSTER_PORT": dagster,
         "REDIS_HOST": LOOPBACK,
         "REDIS_PORT": redis,

@@ -144,7 +144,7 @@ def test_another_port_takes_effect_and_a_taken_one_is_explained(home: Home) -> N
     after = home.status()
     assert after["kafka"]["address"].endswith(home.environment["LAKEHOUSE_KAFKA_PORT"])
     assert after["kafka"]["is_healthy"]
-    assert {name for name in after if after[name]["pids"] == before[name]["pids"]} == {"postgres", "trino"}
+    assert {name for name in after if after[name]["pids"] == before[name]["pids"]} == {"postgres", "trino", "flink"}
 
 
 def test_down_leaves_nothing_that_it_started_and_everything_else(home: Home) -> None:

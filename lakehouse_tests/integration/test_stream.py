@@ -30,7 +30,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.orchestration.landing import land_queue
 from lakehouse.settings import Settings, load
 from lakehouse.stack import down, up
-from lakehouse_tests.conftest import Stack, free_ports
+from lakehouse_tests.conftest import Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
@@ -171,8 +171,6 @@ def eventually(is_so: Callable[[], bool], seconds: float = 180) -> None:
 def streaming(stack: Stack) -> Iterator[Stream]:
     """Flink beside the other servers, with the job running; commits come every other second."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAKEHOUSE_FLINK_URL", "local")
-        patch.setenv("LAKEHOUSE_FLINK_PORT", str(free_ports(2)[0]))
         patch.setenv("LAKEHOUSE_CHECKPOINT_SEC", "2")
         settings = load()
         up(settings, servers=["flink"])
