@@ -5,6 +5,7 @@ python -m lakehouse_tests.faults.report
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
 from collections import Counter
@@ -53,13 +54,17 @@ def results() -> Results:
 
 def remember(outcomes: Results) -> None:
     """Put the outcomes of a run, which may have been of some faults only, into the file, and into the README."""
-    known = results()
     faults = declared()
-    merged = {name: known.get(name, {}) | outcomes.get(name, {}) for name in faults}
-    kept = {name: {case: merged[name][case] for case in faults[name].cases if case in merged[name]} for name in merged}
-    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
-    head, _, tail = parts()
-    README.write_text(f"{head}{BEGIN}\n{render(kept)}\n{END}{tail}")
+    with RESULTS.open() as shared:
+        fcntl.flock(shared, fcntl.LOCK_EX)  # tests run in two processes, and both end here
+        known = results()
+        merged = {name: known.get(name, {}) | outcomes.get(name, {}) for name in faults}
+        kept = {
+            name: {case: merged[name][case] for case in faults[name].cases if case in merged[name]} for name in merged
+        }
+        RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+        head, _, tail = parts()
+        README.write_text(f"{head}{BEGIN}\n{render(kept)}\n{END}{tail}")
 
 
 def save_soak(seed: int, minutes: float, rounds: Sequence[Round]) -> None:
