@@ -18,17 +18,26 @@ from lakehouse.ledger.audit import audit
 from lakehouse.ledger.lookup import read_dead_letters, select_dead_letters
 from lakehouse.ledger.origin import is_delivery
 from lakehouse.ledger.replay import Replay, replay
+from lakehouse.ledger.streamed import settled_before
 from lakehouse.settings import Settings
 
 
 def run_audit(settings: Settings, *, deep: bool = False) -> Report:
-    """Audit every feed of every domain.
+    """Audit every feed and every stream of every domain.
 
     Raises:
         LakehouseError: the catalog or the brokers do not answer.
     """
     kafka = KafkaResource()
-    return audit(connect(settings), FEEDS, kafka.topic, kafka.probe, deep=deep)
+    return audit(
+        connect(settings),
+        FEEDS,
+        kafka.topic,
+        kafka.probe,
+        pipelines=PIPELINES,
+        settled_before=settled_before(settings),
+        deep=deep,
+    )
 
 
 def acknowledge_losses(settings: Settings, topic: str, *, why: str) -> list[Loss]:

@@ -14,6 +14,7 @@ from lakehouse.adapters.iceberg.catalog import connect, ensure_table
 from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.domains.pipelines import PIPELINES
 from lakehouse.errors import LakehouseError
+from lakehouse.ledger.streamed import write_start
 from lakehouse.settings import Settings, is_s3
 from lakehouse.streaming.statements import Pipeline, job_settings, statements
 
@@ -71,7 +72,7 @@ def start(
         LakehouseError: it runs already, its state is gone or older than it may be, Flink refuses, or the job does not
             come up.
     """
-    from lakehouse.adapters.kafka.client import ensure_topic, open_admin
+    from lakehouse.adapters.kafka.client import describe_topic, ensure_topic, open_admin
     from lakehouse.stack.flink import submit
 
     pipeline = pipeline_named(name)
@@ -98,6 +99,8 @@ def start(
             f"{_folder(settings, pipeline)}: started without it, it would land them again. Bring the folder back, or "
             "name a savepoint with --from"
         )
+    if topic_state := describe_topic(admin, pipeline.topic.name):
+        write_start(tables[0], pipeline.topic.name, topic_state)
     chosen = job_settings(
         pipeline,
         parallelism=parallelism,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -13,8 +14,8 @@ from lakehouse.ledger.census import Census, Key
 from lakehouse.ledger.offsets import Interval, length, missing, repeated
 from lakehouse.ledger.state import Entry
 
-Probe = Callable[[str, int, Interval], list[int]]
-"""Asks the brokers which offsets of an interval hold a committed record: topic, partition, interval → offsets."""
+Probe = Callable[[str, int, Interval], Mapping[int, datetime]]
+"""Asks the brokers which offsets of an interval hold a committed record, and since when: topic, partition, interval."""
 
 SHOWN = 5
 """Offsets named in a message."""
@@ -102,22 +103,24 @@ def draw_up(
     account.dead_letters = letters.rows(key) - len(from_position(letters.of(key), entry.position)) - account.replayed
     account.first, account.position = entry.first, entry.position
     account.skipped, account.lost = entry.skipped, entry.lost
-    account.gaps += _misplaced("bronze", rows.of(key), rows.verified_to(key, entry.first), entry.position)
-    account.gaps += _misplaced("dead letters", letters.of(key), letters.verified_to(key, entry.first), entry.position)
+    account.gaps += misplaced("bronze", rows.of(key), rows.verified_to(key, entry.first))
+    account.gaps += misplaced("dead letters", letters.of(key), letters.verified_to(key, entry.first))
+    if len(ahead := from_position(rows.of(key), entry.position)):
+        account.gaps.append(
+            f"bronze: {len(ahead)} offsets behind the ledger's position {entry.position}: {some(ahead)}"
+        )
     account.gaps += _unaccounted(key, entry, rows, letters, probe)
     account.gaps += _wrong_replays(rows.replayed.get(key), letters.of(key))
     account.gaps += _wrong_counters(account, entry)
     return account
 
 
-def _misplaced(where: str, offsets: pa.Array, start: int, position: int) -> Iterable[str]:
-    """Rows where none should be: twice, before what was verified, or behind the ledger."""
+def misplaced(where: str, offsets: pa.Array, start: int) -> Iterable[str]:
+    """Rows where none should be: twice, or before what was verified."""
     if len(twice := repeated(offsets)):
-        yield f"{where}: {len(twice)} offsets more than once: {_some(twice)}"
+        yield f"{where}: {len(twice)} offsets more than once: {some(twice)}"
     if len(before := offsets.filter(pc.less(offsets, start))):
-        yield f"{where}: {len(before)} offsets again that were verified before: {_some(before)}"
-    if where == "bronze" and len(ahead := from_position(offsets, position)):
-        yield f"{where}: {len(ahead)} offsets behind the ledger's position {position}: {_some(ahead)}"
+        yield f"{where}: {len(before)} offsets again that were verified before: {some(before)}"
 
 
 def _unaccounted(key: Key, entry: Entry, rows: Census, letters: Census, probe: Probe | None) -> Iterable[str]:
@@ -128,7 +131,7 @@ def _unaccounted(key: Key, entry: Entry, rows: Census, letters: Census, probe: P
     offsets = offsets.filter(inside)
     offsets = offsets.take(pc.sort_indices(offsets))
     if len(both := repeated(offsets)):
-        yield f"{len(both)} offsets in bronze and among the dead letters: {_some(both)}"
+        yield f"{len(both)} offsets in bronze and among the dead letters: {some(both)}"
     absent = missing(offsets, start, entry.position)
     allowed = entry.skipped + entry.lost
     if length(absent) > allowed:
@@ -140,7 +143,7 @@ def _unaccounted(key: Key, entry: Entry, rows: Census, letters: Census, probe: P
         # The ledger says that no record is there. The brokers know.
         held = [offset for interval in absent for offset in probe(*key, interval)]
         if held:
-            yield f"{len(held)} offsets hold a record, but were skipped: {_some(pa.array(held))}"
+            yield f"{len(held)} offsets hold a record, but were skipped: {some(pa.array(held))}"
 
 
 def _wrong_replays(replayed: pa.Array | None, letters: pa.Array) -> Iterable[str]:
@@ -148,9 +151,9 @@ def _wrong_replays(replayed: pa.Array | None, letters: pa.Array) -> Iterable[str
     if replayed is None:
         return
     if len(twice := repeated(replayed)):
-        yield f"bronze: {len(twice)} offsets replayed more than once: {_some(twice)}"
+        yield f"bronze: {len(twice)} offsets replayed more than once: {some(twice)}"
     if len(strange := replayed.filter(pc.invert(pc.is_in(replayed, letters)))):
-        yield f"bronze: {len(strange)} rows were replayed of no dead letter: {_some(strange)}"
+        yield f"bronze: {len(strange)} rows were replayed of no dead letter: {some(strange)}"
 
 
 def _wrong_counters(account: Account, entry: Entry) -> Iterable[str]:
@@ -171,6 +174,7 @@ def from_position(offsets: pa.Array, position: int) -> pa.Array:
     return offsets.filter(pc.greater_equal(offsets, position))
 
 
-def _some(offsets: Sequence[int] | pa.Array) -> str:
+def some(offsets: Sequence[int] | pa.Array) -> str:
+    """The first of the offsets, for a message."""
     shown = ", ".join(str(offset) for offset in offsets[:SHOWN])
     return shown + (", …" if len(offsets) > SHOWN else "")

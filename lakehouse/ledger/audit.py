@@ -7,8 +7,10 @@ offsets are missing it asks the brokers whether a record is there.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
@@ -16,6 +18,7 @@ from pyiceberg.table import Table
 
 from lakehouse.adapters.iceberg.catalog import find_table
 from lakehouse.adapters.kafka.client import TopicState
+from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.ledger.account import Account, Probe, Report, draw_up, from_position
 from lakehouse.ledger.census import Census, Key, take_census, write_mark
 from lakehouse.ledger.commit import COMMIT_ID
@@ -25,29 +28,38 @@ from lakehouse.ledger.feed import Feed
 from lakehouse.ledger.history import commits
 from lakehouse.ledger.origin import is_delivery
 from lakehouse.ledger.state import Entry, read_entries, read_replayed, read_sources
+from lakehouse.ledger.streamed import Landed, queue_accounts, stream_accounts
 from lakehouse.ledger.writer import gaps
 from lakehouse.naming import TableName
+from lakehouse.streaming.statements import Pipeline
 
 
 def audit(
     catalog: Catalog,
-    feeds: Iterable[Feed],
+    feeds: Collection[Feed],
     topics: Callable[[str], TopicState | None],
     probe: Probe,
     *,
+    pipelines: Collection[Pipeline] = (),
+    settled_before: datetime | None = None,
     deep: bool = False,
 ) -> Report:
-    """Audit every feed.
+    """Audit every feed and every stream.
 
     Args:
         catalog: Where the tables are.
-        feeds: What to audit.
+        feeds: What is read by micro-batches.
         topics: Says what the brokers know about a topic; may raise `LakehouseError` when they are away.
         probe: Asks the brokers about missing offsets.
+        pipelines: What streams land.
+        settled_before: What came before this time must have been landed by its stream. Not given: nothing must.
         deep: Read every file, also those that an earlier audit has verified.
     """
+    deeper = partial(
+        audit, catalog, feeds, topics, probe, pipelines=pipelines, settled_before=settled_before, deep=True
+    )
     names: dict[TableName, list[str]] = {}
-    for feed in (feeds := list(feeds)):
+    for feed in feeds:
         names.setdefault(feed.contract.table, []).append(feed.topic_name)
     before = {name: completed(catalog, name) for name in names}
     # In this order: letters are committed before the rows of their batch, so they reach at least as far.
@@ -55,17 +67,21 @@ def audit(
     letters_table = find_dead_letters(catalog)
     letters = take_census(letters_table, deep=deep)
     censuses = {name: take_census(table, deep=deep) for name, table in tables.items()}
-    if _marks_differ(letters, censuses.values()):
-        return audit(catalog, feeds, topics, probe, deep=True)
+    streamed = {pipeline: find_table(catalog, pipeline.contract.table) for pipeline in pipelines}
+    duplicates_table = find_table(catalog, DUPLICATE.table) if pipelines else None
+    duplicates = take_census(duplicates_table, deep=deep)
+    streams = {pipeline: take_census(table, deep=deep) for pipeline, table in streamed.items()}
+    if _marks_differ(letters, [*censuses.values(), *streams.values()]) or _marks_differ(duplicates, streams.values()):
+        return deeper()
     deliveries = {
         name: _deliveries(table, before[name], completed(catalog, name), censuses[name])
         for name, table in tables.items()
     }
     # A replay is held against the dead letters, of which a quick audit reads the new ones only.
     if not deep and any(rows.replayed for rows in censuses.values()):
-        return audit(catalog, feeds, topics, probe, deep=True)
+        return deeper()
     if not deep and _is_doubtful(deliveries.values(), censuses.values(), letters):
-        return audit(catalog, feeds, topics, probe, deep=True)
+        return deeper()
     accounts: list[Account] = []
     for name, table in tables.items():
         rows = censuses[name]
@@ -78,21 +94,56 @@ def audit(
         open_ = under_way(table) if table is not None else {}
         delivered = list(_delivery_accounts(deliveries[name], open_, rows, letters))
         if not deep and not all(account.closes for account in delivered):
-            return audit(catalog, feeds, topics, probe, deep=True)
+            return deeper()
         found += delivered
         if table is not None:
             found += _table_account(catalog, name, table, rows)
         accounts += found
         if table is not None and all(account.closes for account in found):
             _remember(table, rows, _positions(found))
+    for pipeline, table in streamed.items():
+        landed = Landed(streams[pipeline], duplicates, letters)
+        found = _stream_accounts(pipeline, table, landed, letters_table, topics, probe, settled_before)
+        if table is not None:
+            found += _table_account(catalog, pipeline.contract.table, table, landed.rows)
+            if all(account.closes for account in found) and _is_covered(landed.rows, _positions(found)):
+                _remember(table, landed.rows, _positions(found))
+        accounts += found
     positions = _positions(accounts)
-    known = {*positions, *((source, 0) for entries in deliveries.values() for source in entries)}
-    is_covered = {*letters.offsets, *letters.verified} <= known and not any(
-        len(from_position(letters.of(key), position)) for key, position in positions.items()
-    )
-    if letters_table is not None and is_covered and all(account.closes for account in accounts):
-        _remember(letters_table, letters, positions)
+    deliveries_known = {(source, 0) for entries in deliveries.values() for source in entries}
+    if all(account.closes for account in accounts):
+        for shared, census in ((letters_table, letters), (duplicates_table, duplicates)):
+            if shared is not None and _is_covered(census, positions, deliveries_known):
+                _remember(shared, census, positions)
     return Report(accounts)
+
+
+def _stream_accounts(
+    pipeline: Pipeline,
+    table: Table | None,
+    landed: Landed,
+    letters_table: Table | None,
+    topics: Callable[[str], TopicState | None],
+    probe: Probe,
+    settled_before: datetime | None,
+) -> list[Account]:
+    """The accounts of what a stream reads, and of the queue of what it refuses."""
+    topic, queue = pipeline.topic.name, pipeline.refused.name
+    settled_before = settled_before or datetime.min.replace(tzinfo=UTC)
+    ledger = read_entries(letters_table.properties, queue) if letters_table is not None else {}
+    through = {key for key in (*landed.letters.offsets, *landed.letters.verified) if key[0] in (topic, queue)}
+    count = sum(landed.letters.rows(key) for key in through)
+    queued = list(queue_accounts(queue, ledger, count, topics(queue), probe, settled_before))
+    landed = replace(landed, queued=sum(account.in_flight for account in queued))
+    entries = read_entries(table.properties, topic) if table is not None else {}
+    return [*stream_accounts(topic, entries, landed, topics(topic), probe, settled_before), *queued]
+
+
+def _is_covered(census: Census, positions: Mapping[Key, int], others: Collection[Key] = ()) -> bool:
+    """Whether all that a table holds is before the positions that were verified."""
+    return {*census.offsets, *census.verified} <= {*positions, *others} and not any(
+        len(from_position(census.of(key), position)) for key, position in positions.items()
+    )
 
 
 def _table_account(catalog: Catalog, name: TableName, table: Table, rows: Census) -> Iterable[Account]:

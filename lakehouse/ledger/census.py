@@ -57,6 +57,8 @@ class Census:
     """Offsets of rows made of dead letters in the files since, sorted. They are in none of the numbers above."""
     verified_replays: dict[Key, int] = field(default_factory=dict)
     """Number of such rows that an earlier audit has verified."""
+    audited: dict[Key, tuple[int, int]] = field(default_factory=dict)
+    """As `verified`, but also where all files are read: what an earlier audit found, whether it still holds or not."""
 
     def replays(self, key: Key) -> int:
         """All rows of a partition that were made of dead letters."""
@@ -86,11 +88,13 @@ def take_census(table: Table | None, *, deep: bool) -> Census:
         return Census()
     census = Census(snapshot.snapshot_id)
     tasks = list(table.scan().plan_files())
-    mark = None if deep else _read_mark(table)
-    old = _paths(table.scan(snapshot_id=mark.snapshot_id).plan_files()) if mark else Counter()
+    mark = _read_mark(table)
+    if mark:
+        census.audited = {_key(text): (rows, mark.positions[text]) for text, rows in mark.rows.items()}
+    old = _paths(table.scan(snapshot_id=mark.snapshot_id).plan_files()) if mark and not deep else Counter()
     is_intact = not (old - _paths(tasks)) and not any(task.delete_files for task in tasks)
-    if mark and is_intact:
-        census.verified = {_key(text): (rows, mark.positions[text]) for text, rows in mark.rows.items()}
+    if mark and is_intact and not deep:
+        census.verified = census.audited
         census.direct, census.delivered = mark.direct, mark.delivered
         census.verified_replays = {_key(text): rows for text, rows in mark.replayed.items()}
         tasks = _without(tasks, old)

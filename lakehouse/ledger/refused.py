@@ -114,9 +114,11 @@ def _origin(headers: dict[str, bytes]) -> dict[str, object]:
     """What the stream said of a record; where it said nothing that can be read, that."""
     try:
         texts: dict[str, object] = {name: headers[name].decode() for name in (*_TEXTS, *_NUMBERS, *_TIMES)}
-        numbers: dict[str, object] = {name: int(str(texts[name])) for name in _NUMBERS}
+        numbers: dict[str, object] = {
+            name: pa.scalar(int(str(texts[name])), type_).as_py() for name, type_ in _NUMBERS.items()
+        }
         times = {name: datetime.fromisoformat(str(texts[name])).replace(tzinfo=UTC) for name in _TIMES}
-    except (KeyError, ValueError, AttributeError):
+    except (KeyError, ValueError, AttributeError, OverflowError):
         nothing: dict[str, object] = dict.fromkeys((*_NUMBERS, *_TIMES, "kafka_topic"))
         why = "the record is in the queue of refused records, but does not say where it comes from"
         return nothing | {"contract": "none", "error_type": STRAY, "error_message": why}

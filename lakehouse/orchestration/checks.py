@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -10,7 +11,12 @@ from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.adapters.kafka.resource import KafkaResource
 from lakehouse.ledger.feed import Feed
 from lakehouse.naming import DEAD_LETTERS
+from lakehouse.streaming.statements import Pipeline
 
+if TYPE_CHECKING:
+    from lakehouse.ledger.account import Report
+
+ACCOUNT_CHECK = "every_offset_is_accounted_for"
 SHOWN = 100
 """Rows of a table in metadata."""
 
@@ -20,27 +26,50 @@ def build_account_check(feed: Feed) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(
         asset=dg.AssetKey(feed.contract.table.key),
-        name="every_offset_is_accounted_for",
+        name=ACCOUNT_CHECK,
         description="Every offset up to the ledger's position is a row or a dead letter, exactly once.",
     )
     def every_offset_is_accounted_for(kafka: KafkaResource, iceberg: IcebergResource) -> dg.AssetCheckResult:
         from lakehouse.ledger.audit import audit
 
-        report = audit(iceberg.catalog(), [feed], kafka.topic, kafka.probe)
-        own = [account for account in report.accounts if account.source == feed.topic_name]
-        return dg.AssetCheckResult(
-            passed=report.verdict == "complete",
-            metadata={
-                "verdict": report.verdict,
-                "bronze": sum(account.bronze for account in own),
-                "dead_letters": sum(account.dead_letters for account in own),
-                "in_flight": report.in_flight,
-                "gaps": [f"{account.name}: {gap}" for account in report.accounts for gap in account.gaps],
-                "accounts": dg.MetadataValue.json(report.as_json()["accounts"]),
-            },
-        )
+        return _verdict(audit(iceberg.catalog(), [feed], kafka.topic, kafka.probe), feed.topic_name)
 
     return every_offset_is_accounted_for
+
+
+def build_stream_check(pipeline: Pipeline) -> dg.AssetChecksDefinition:
+    """The invariant as a check on the table that a stream lands."""
+
+    @dg.asset_check(
+        asset=dg.AssetKey(pipeline.contract.table.key),
+        name=ACCOUNT_CHECK,
+        description="Every offset is a row, a repeat or a dead letter, exactly once, after three checkpoints at most.",
+    )
+    def every_offset_is_accounted_for(kafka: KafkaResource, iceberg: IcebergResource) -> dg.AssetCheckResult:
+        from lakehouse.ledger.audit import audit
+        from lakehouse.ledger.streamed import settled_before
+
+        due = settled_before(settings_module.load())
+        report = audit(iceberg.catalog(), [], kafka.topic, kafka.probe, pipelines=[pipeline], settled_before=due)
+        return _verdict(report, pipeline.topic.name)
+
+    return every_offset_is_accounted_for
+
+
+def _verdict(report: "Report", source: str) -> dg.AssetCheckResult:
+    own = [account for account in report.accounts if account.source == source]
+    return dg.AssetCheckResult(
+        passed=report.verdict == "complete",
+        metadata={
+            "verdict": report.verdict,
+            "bronze": sum(account.bronze for account in own),
+            "duplicates": sum(account.duplicates for account in own),
+            "dead_letters": sum(account.dead_letters for account in own),
+            "in_flight": report.in_flight,
+            "gaps": [f"{account.name}: {gap}" for account in report.accounts for gap in account.gaps],
+            "accounts": dg.MetadataValue.json(report.as_json()["accounts"]),
+        },
+    )
 
 
 def build_refusal_check(feeds: Sequence[Feed]) -> dg.AssetChecksDefinition:

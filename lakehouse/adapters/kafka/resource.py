@@ -10,6 +10,8 @@ import dagster as dg
 from lakehouse import settings as settings_module
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from lakehouse.adapters.batch import Batch
     from lakehouse.adapters.kafka.client import TopicState
 
@@ -40,8 +42,8 @@ class KafkaResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         finally:
             consumer.close()
 
-    def probe(self, topic: str, partition: int, interval: tuple[int, int]) -> list[int]:
-        """Offsets of an interval that hold a committed record."""
+    def probe(self, topic: str, partition: int, interval: tuple[int, int]) -> dict[int, datetime]:
+        """Offsets of an interval that hold a committed record, and Kafka's time of each (UTC)."""
         from lakehouse.adapters.kafka.client import open_consumer
         from lakehouse.adapters.kafka.probe import committed_offsets
 

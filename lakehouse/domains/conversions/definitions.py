@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dagster as dg
 
-from lakehouse.domains.conversions import automation, bronze
+from lakehouse.domains.conversions import automation, bronze, checks
 
 defs = dg.Definitions(
     assets=[bronze.conversions_topic, bronze.conversion_events, bronze.refused_conversions],
+    asset_checks=[checks.every_offset_is_accounted_for],
     jobs=[automation.conversions_micro_batch],
     sensors=[automation.conversions_micro_batch_sensor],
 )

@@ -36,7 +36,7 @@ def test_acknowledged_offsets_are_counted_as_lost_and_reading_goes_on(
     assert acknowledge_lost(catalog, FEED, TOPIC, STATE, who="ana", why="disk full") == [Loss(0, 10, 14)]
     assert writer.start(STATE) == {0: 14, 1: 0}
     writer.append(kafka_batch(numbered(range(14, 20))))
-    report = audit(catalog, [FEED], lambda _: STATE, lambda *_: [], deep=True)
+    report = audit(catalog, [FEED], lambda _: STATE, lambda *_: {}, deep=True)
     account = report.accounts[0]
     assert (report.verdict, account.lost, account.bronze, account.dead_letters) == ("complete", 4, 15, 1)
 

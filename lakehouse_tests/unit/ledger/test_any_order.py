@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
@@ -193,8 +193,8 @@ class Ledger(RuleBasedStateMachine):
     def state(self) -> TopicState:
         return TopicState(TOPIC_ID, {p: PartitionState(0, len(kinds)) for p, kinds in enumerate(self.topic)})
 
-    def probe(self, _topic: str, partition: int, interval: tuple[int, int]) -> list[int]:
-        return [offset for offset in range(*interval) if self.is_record(partition, offset)]
+    def probe(self, _topic: str, partition: int, interval: tuple[int, int]) -> dict[int, datetime]:
+        return {offset: datetime.now(UTC) for offset in range(*interval) if self.is_record(partition, offset)}
 
     def ledger(self) -> list[int]:
         table = find_table(self.catalog, SERVICE_EVENTS)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,8 +27,8 @@ FEED = Feed(PGR_EVENTS_TOPIC, SERVICE_EVENT)
 
 
 def run(catalog: SqlCatalog, *, deep: bool = False, end: int = 20, low: int = 0, held: tuple[int, ...] = ()) -> Report:
-    def probe(_topic: str, _partition: int, interval: tuple[int, int]) -> list[int]:
-        return [offset for offset in held if interval[0] <= offset < interval[1]]
+    def probe(_topic: str, _partition: int, interval: tuple[int, int]) -> dict[int, datetime]:
+        return {offset: datetime.now(UTC) for offset in held if interval[0] <= offset < interval[1]}
 
     state = TopicState(TOPIC_ID, {0: PartitionState(low, end)})
     return audit(catalog, [FEED], lambda _: state, probe, deep=deep)
@@ -212,7 +213,7 @@ def test_letters_of_the_very_first_batch_are_in_flight_too(catalog: SqlCatalog) 
 
 
 def test_a_topic_that_is_gone_with_unread_records_is_a_gap(landed: SqlCatalog) -> None:
-    report = audit(landed, [FEED], lambda _: None, lambda *_: [])
+    report = audit(landed, [FEED], lambda _: None, lambda *_: {})
     assert "the topic is gone; 20 was the ledger's position" in gaps(report)
 
 

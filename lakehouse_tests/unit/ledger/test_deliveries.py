@@ -60,7 +60,7 @@ def numbers(catalog: SqlCatalog, contract: Contract) -> list[int]:
 
 
 def check(catalog: SqlCatalog, *, deep: bool = False) -> Report:
-    return audit(catalog, [FEED], lambda _: None, lambda *_: [], deep=deep)
+    return audit(catalog, [FEED], lambda _: None, lambda *_: {}, deep=deep)
 
 
 def gaps(report: Report) -> str:

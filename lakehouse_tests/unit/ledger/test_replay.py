@@ -30,7 +30,7 @@ from lakehouse_tests.failpoints import killed_at
 
 def check(catalog: SqlCatalog, *, deep: bool = False, end: int = 10) -> Report:
     state = TopicState(TOPIC_ID, {0: PartitionState(0, end)})
-    return audit(catalog, [Feed(PGR_EVENTS_TOPIC, SERVICE_EVENT)], lambda _: state, lambda *_: [], deep=deep)
+    return audit(catalog, [Feed(PGR_EVENTS_TOPIC, SERVICE_EVENT)], lambda _: state, lambda *_: {}, deep=deep)
 
 
 def gaps(report: Report) -> str:

@@ -72,7 +72,7 @@ def test_the_snapshot_of_the_last_audit_stays_and_the_account_goes_on_closing(
 ) -> None:
     def verdict(end: int) -> str:
         state = TopicState(TOPIC_ID, {0: PartitionState(0, end)})
-        return audit(catalog, [FEED], lambda _: state, lambda *_: []).verdict
+        return audit(catalog, [FEED], lambda _: state, lambda *_: {}).verdict
 
     assert verdict(10) == "complete"
     marked = ids(table)[-1]
