@@ -6,6 +6,9 @@ import getpass
 import uuid
 from collections.abc import Collection, Iterator
 from datetime import datetime
+from functools import partial
+
+import pyarrow as pa
 
 from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.adapters.kafka.resource import KafkaResource
@@ -17,9 +20,14 @@ from lakehouse.ledger.acknowledge import Loss, acknowledge_lost
 from lakehouse.ledger.audit import audit
 from lakehouse.ledger.lookup import read_dead_letters, select_dead_letters
 from lakehouse.ledger.origin import is_delivery
-from lakehouse.ledger.replay import Replay, replay
+from lakehouse.ledger.replay import Replay, replay, send_again
 from lakehouse.ledger.streamed import settled_before
 from lakehouse.settings import Settings
+from lakehouse.stack.flink import judge
+from lakehouse.streaming.statements import fields_of
+
+REPLAY_OF = "lakehouse_replay_of"
+"""Header of a record that was sent again: the dead letter it was."""
 
 
 def run_audit(settings: Settings, *, deep: bool = False) -> Report:
@@ -73,15 +81,26 @@ def replay_dead_letters(
     if not fitting.num_rows:
         raise LakehouseError("no dead letter fits; `lakehouse dead-letters list` shows what there is")
     contracts = {feed.topic_name: feed.contract for feed in FEEDS}
-    streamed = {pipeline.topic.name for pipeline in PIPELINES}
+    streamed = {pipeline.topic.name: pipeline.contract for pipeline in PIPELINES}
     sources = sorted(fitting["source"].unique().to_pylist())
     for name in sources:
-        if name in streamed:
-            raise LakehouseError(f"{name} is read by Flink, whose letters cannot be replayed yet: choose with --source")
-        if not is_delivery(name) and name not in contracts:
+        if not is_delivery(name) and name not in (contracts | streamed):
             raise LakehouseError(f"no feed reads {name} any more; name it in KAFKA_TOPIC to replay its records")
     run_id = f"replay-{uuid.uuid4()}"
     for name in sources:
-        contract = FILES if is_delivery(name) else contracts[name]
         parts = read_dead_letters(catalog, source=name, reason=reason, since=since, ids=ids)
-        yield name, replay(catalog, contract, parts, run_id=run_id, is_dry_run=is_dry_run)
+        if name in streamed:
+            contract = streamed[name]
+            ask, send = partial(judge, settings, fields_of(contract)), partial(_send_again, settings, name)
+            yield name, send_again(catalog, contract, parts, ask, send, run_id=run_id, is_dry_run=is_dry_run)
+        else:
+            contract = FILES if is_delivery(name) else contracts[name]
+            yield name, replay(catalog, contract, parts, run_id=run_id, is_dry_run=is_dry_run)
+
+
+def _send_again(settings: Settings, topic: str, letters: pa.Table) -> None:
+    """Send the records of dead letters to their topic, each with the letter it was in a header."""
+    from lakehouse.adapters.kafka.produce import send
+
+    columns = (letters[name].to_pylist() for name in ("original_key", "original_payload", "dead_letter_id"))
+    send(settings, topic, ((key, value, {REPLAY_OF: id_.encode()}) for key, value, id_ in zip(*columns, strict=True)))

@@ -1,7 +1,8 @@
-"""Starting, stopping and looking at the always-on jobs, as the command line does it."""
+"""Starting, stopping and looking at the always-on jobs, as the command line and Dagster do it."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from urllib.parse import unquote, urlsplit
 from lakehouse.adapters.flink.cluster import FlinkCluster, Job
 from lakehouse.adapters.iceberg.catalog import connect, ensure_table
 from lakehouse.contracts.duplicate import DUPLICATE
-from lakehouse.domains.pipelines import PIPELINES
 from lakehouse.errors import LakehouseError
 from lakehouse.ledger.streamed import write_start
 from lakehouse.settings import Settings, is_s3
@@ -20,6 +20,8 @@ from lakehouse.streaming.statements import Pipeline, job_settings, statements
 
 CHECKPOINTS, SAVEPOINTS = "checkpoints", "savepoints"
 START_SECONDS, SAVEPOINT_SECONDS = 120, 300
+STUCK_CHECKPOINTS, STUCK_SECONDS = 10, 300
+"""A job that completes no checkpoint for so many intervals, or for so long if that is longer, is stuck."""
 
 
 @dataclass(frozen=True)
@@ -28,32 +30,23 @@ class StreamStatus:
 
     pipeline: str
     state: str
-    """Flink's word for it; ``STOPPED`` where no job is alive."""
-    job_id: str | None
-    started_at: datetime | None
-    checkpoints: int
-    failed_checkpoints: int
-    checkpoint_age_seconds: float | None
+    """Flink's word for it; ``STOPPED`` where it knows no job."""
+    is_alive: bool = False
+    job_id: str | None = None
+    started_at: datetime | None = None
+    checkpoints: int = 0
+    failed_checkpoints: int = 0
+    checkpoint_age_seconds: float | None = None
     """Age of what was committed last."""
-    problem: str | None
+    watermark: datetime | None = None
+    """Event time up to which the job takes the stream to be complete."""
+    problem: str | None = None
     """Why it failed or restarts."""
-
-
-def pipeline_named(name: str) -> Pipeline:
-    """The pipeline of that name.
-
-    Raises:
-        LakehouseError: naming those there are.
-    """
-    for pipeline in PIPELINES:
-        if pipeline.name == name:
-            return pipeline
-    raise LakehouseError(f"there is no pipeline {name}; there is {', '.join(p.name for p in PIPELINES)}")
 
 
 def start(
     settings: Settings,
-    name: str,
+    pipeline: Pipeline,
     *,
     parallelism: int = 1,
     state: str | None = None,
@@ -63,7 +56,7 @@ def start(
 
     Args:
         settings: Where everything is.
-        name: Of the pipeline.
+        pipeline: Which.
         parallelism: Subtasks of each operator; may differ from before.
         state: URI or path of a savepoint or checkpoint to start from instead of the newest.
         accept_repeats: Whether it may be an older one: what was landed since is then landed again.
@@ -73,9 +66,10 @@ def start(
             come up.
     """
     from lakehouse.adapters.kafka.client import describe_topic, ensure_topic, open_admin
+    from lakehouse.stack.files import write_file
     from lakehouse.stack.flink import submit
 
-    pipeline = pipeline_named(name)
+    name = pipeline.name
     if is_s3(settings.warehouse_uri):
         raise LakehouseError(f"Flink lands in a folder only, so far: {name} cannot write to {settings.warehouse_uri}")
     cluster = FlinkCluster(settings.flink_address)
@@ -110,38 +104,92 @@ def start(
     if state:
         chosen["execution.state-recovery.path"] = _path(state).as_uri()
     submit(settings, chosen, statements(pipeline, _catalog_options(settings), _kafka_options(settings)))
-    return _running(cluster, pipeline)
+    job = _running(cluster, pipeline)
+    write_file(_wish(settings, pipeline), json.dumps({"parallelism": parallelism}))
+    return job
 
 
-def stop(settings: Settings, name: str) -> str:
-    """Stop a pipeline with a savepoint; returns where it is.
+def stop(settings: Settings, pipeline: Pipeline) -> str:
+    """Stop a pipeline with a savepoint; returns where it is. From now on it is not brought back.
 
     Raises:
         LakehouseError: it does not run, or the savepoint failed; then the job goes on.
     """
-    cluster, job, folder = _alive(settings, name)
+    cluster, job, folder = _alive(settings, pipeline)
     place = cluster.stop(job, folder, timeout_seconds=SAVEPOINT_SECONDS)
-    _wait(lambda: cluster.alive(job.name) is None, START_SECONDS, f"{name} has its savepoint, but does not end")
+    _wish(settings, pipeline).unlink(missing_ok=True)
+    _wait(lambda: cluster.alive(job.name) is None, START_SECONDS, f"{job.name} has its savepoint, but does not end")
     return place
 
 
-def savepoint(settings: Settings, name: str) -> str:
+def savepoint(settings: Settings, pipeline: Pipeline) -> str:
     """Take a savepoint of a pipeline, which goes on; returns where it is.
 
     Raises:
         LakehouseError: it does not run, or the savepoint failed.
     """
-    cluster, job, folder = _alive(settings, name)
+    cluster, job, folder = _alive(settings, pipeline)
     return cluster.savepoint(job, folder, timeout_seconds=SAVEPOINT_SECONDS)
 
 
-def status(settings: Settings) -> list[StreamStatus]:
-    """How every pipeline is.
+def trouble(settings: Settings, pipeline: Pipeline) -> str | None:
+    """Why a pipeline that was started, and not stopped, must be brought back; None where it need not.
+
+    Raises:
+        LakehouseError: Flink does not answer; then there is nothing to bring it back to.
+    """
+    if not _wish(settings, pipeline).exists():
+        return None
+    found = status(settings, pipeline)
+    if not found.is_alive:
+        return f"no job runs: {found.problem or found.state}"
+    patience = max(STUCK_CHECKPOINTS * settings.checkpoint_sec, STUCK_SECONDS)
+    quiet = found.checkpoint_age_seconds
+    if quiet is None and found.started_at:
+        quiet = (datetime.now(UTC) - found.started_at).total_seconds()
+    if quiet is not None and quiet > patience:
+        return f"no checkpoint was completed for {quiet:.0f} s: {found.problem or found.state}"
+    return None
+
+
+def bring_back(settings: Settings, pipeline: Pipeline) -> Job:
+    """Start a pipeline again as it was started last, from its newest state; a job that is stuck is ended first.
+
+    Raises:
+        LakehouseError: as `start`.
+    """
+    cluster = FlinkCluster(settings.flink_address)
+    if alive := cluster.alive(pipeline.job_name):
+        cluster.cancel(alive)
+        _wait(lambda: cluster.alive(pipeline.job_name) is None, START_SECONDS, f"{pipeline.name} does not end")
+    wish = _wish(settings, pipeline)
+    return start(settings, pipeline, parallelism=json.loads(wish.read_text())["parallelism"] if wish.exists() else 1)
+
+
+def status(settings: Settings, pipeline: Pipeline) -> StreamStatus:
+    """How a pipeline is.
 
     Raises:
         LakehouseError: Flink does not answer.
     """
-    return [_status(FlinkCluster(settings.flink_address), pipeline) for pipeline in PIPELINES]
+    cluster = FlinkCluster(settings.flink_address)
+    job = cluster.newest(pipeline.job_name)
+    if job is None:
+        return StreamStatus(pipeline.name, "STOPPED")
+    checkpoints = cluster.checkpoints(job)
+    newest = checkpoints.newest_at
+    return StreamStatus(
+        pipeline.name,
+        job.state,
+        job.is_alive,
+        job.job_id,
+        job.started_at,
+        checkpoints.completed,
+        checkpoints.failed,
+        (datetime.now(UTC) - newest).total_seconds() if newest else None,
+        cluster.watermark(job) if job.is_alive else None,
+        cluster.failure(job),
+    )
 
 
 def newest_state(settings: Settings, pipeline: Pipeline) -> str | None:
@@ -151,27 +199,9 @@ def newest_state(settings: Settings, pipeline: Pipeline) -> str | None:
     return newest.parent.as_uri() if newest else None
 
 
-def _status(cluster: FlinkCluster, pipeline: Pipeline) -> StreamStatus:
-    job = cluster.newest(pipeline.job_name)
-    if job is None:
-        return StreamStatus(pipeline.name, "STOPPED", None, None, 0, 0, None, None)
-    checkpoints = cluster.checkpoints(job)
-    newest = checkpoints.newest_at
-    return StreamStatus(
-        pipeline.name,
-        job.state,
-        job.job_id,
-        job.started_at,
-        checkpoints.completed,
-        checkpoints.failed,
-        (datetime.now(UTC) - newest).total_seconds() if newest else None,
-        cluster.failure(job),
-    )
-
-
-def _alive(settings: Settings, name: str) -> tuple[FlinkCluster, Job, str]:
+def _alive(settings: Settings, pipeline: Pipeline) -> tuple[FlinkCluster, Job, str]:
     """The cluster, the job that runs, and where its savepoints go."""
-    pipeline = pipeline_named(name)
+    name = pipeline.name
     cluster = FlinkCluster(settings.flink_address)
     job = cluster.alive(pipeline.job_name)
     if job is None:
@@ -181,18 +211,18 @@ def _alive(settings: Settings, name: str) -> tuple[FlinkCluster, Job, str]:
 
 def _running(cluster: FlinkCluster, pipeline: Pipeline) -> Job:
     """The job just submitted, once it works."""
+    found: list[Job] = []
 
     def is_running() -> bool:
         job = cluster.newest(pipeline.job_name)
         if job and not job.is_alive:
             raise LakehouseError(f"{pipeline.name} ended as {job.state}: {cluster.failure(job)}")
-        return job is not None and job.state == "RUNNING"
+        if job and job.state == "RUNNING":
+            found.append(job)
+        return bool(found)
 
     _wait(is_running, START_SECONDS, f"{pipeline.name} was submitted, but does not run")
-    job = cluster.alive(pipeline.job_name)
-    if job is None:
-        raise LakehouseError(f"{pipeline.name} ended at once; `lakehouse logs flink` says why")
-    return job
+    return found[0]
 
 
 def _wait(is_so: Callable[[], bool], seconds: float, otherwise: str) -> None:
@@ -211,6 +241,11 @@ def _path(state: str) -> Path:
 def _folder(settings: Settings, pipeline: Pipeline) -> Path:
     """Where a pipeline's state is."""
     return settings.home / "flink" / "state" / pipeline.name
+
+
+def _wish(settings: Settings, pipeline: Pipeline) -> Path:
+    """The file that is there while a pipeline should run; says how it was started."""
+    return _folder(settings, pipeline) / "started.json"
 
 
 def _catalog_options(settings: Settings) -> dict[str, str]:

@@ -35,16 +35,21 @@ def start(
     """Start a pipeline where it stopped: from its newest savepoint or complete checkpoint, whichever is newer.
 
     The first time it reads its topic from the beginning. It never starts empty where rows have been landed: without
-    the state it left it would land them again.
+    the state it left it would land them again. From now on Dagster brings it back when its job dies or is stuck.
 
     Example: lakehouse stream start conversions --parallelism 2
     """
     from lakehouse import stream
+    from lakehouse.domains.pipelines import pipeline_named
 
     console = Console(stderr=True)
     with console.status(f"starting {pipeline} …"):
         job = stream.start(
-            configuration.load(), pipeline, parallelism=parallelism, state=state, accept_repeats=accept_repeats
+            configuration.load(),
+            pipeline_named(pipeline),
+            parallelism=parallelism,
+            state=state,
+            accept_repeats=accept_repeats,
         )
     typer.echo(f"{pipeline} runs as job {job.job_id}")
 
@@ -53,10 +58,11 @@ def start(
 def stop(pipeline: Pipeline) -> None:
     """Stop a pipeline with a savepoint. All that it had read is landed."""
     from lakehouse import stream
+    from lakehouse.domains.pipelines import pipeline_named
 
     console = Console(stderr=True)
     with console.status(f"stopping {pipeline} …"):
-        place = stream.stop(configuration.load(), pipeline)
+        place = stream.stop(configuration.load(), pipeline_named(pipeline))
     typer.echo(f"{pipeline} is stopped, its savepoint is {place}")
 
 
@@ -64,8 +70,9 @@ def stop(pipeline: Pipeline) -> None:
 def savepoint(pipeline: Pipeline) -> None:
     """Take a savepoint of a pipeline, which goes on."""
     from lakehouse import stream
+    from lakehouse.domains.pipelines import pipeline_named
 
-    typer.echo(stream.savepoint(configuration.load(), pipeline))
+    typer.echo(stream.savepoint(configuration.load(), pipeline_named(pipeline)))
 
 
 @stream_app.command()
@@ -74,16 +81,21 @@ def status(
 ) -> None:
     """Show every pipeline: its state, its checkpoints and what is wrong. Exit code 1 where one does not run."""
     from lakehouse import stream
+    from lakehouse.domains.pipelines import PIPELINES
 
-    found = stream.status(configuration.load())
+    settings = configuration.load()
+    found = [stream.status(settings, pipeline) for pipeline in PIPELINES]
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=2, default=str))
     else:
-        table = Table("pipeline", "state", "job", "checkpoints", "failed", "last commit", box=None, pad_edge=False)
+        table = Table(
+            "pipeline", "state", "job", "checkpoints", "failed", "last commit", "watermark", box=None, pad_edge=False
+        )
         for one in found:
             age = one.checkpoint_age_seconds
             numbers = (f"{one.checkpoints:,}", f"{one.failed_checkpoints:,}", "" if age is None else f"{age:.0f} s ago")
-            table.add_row(one.pipeline, one.state, one.job_id or "", *numbers)
+            watermark = f"{one.watermark:%Y-%m-%d %H:%M:%S} UTC" if one.watermark else ""
+            table.add_row(one.pipeline, one.state, one.job_id or "", *numbers, watermark)
         console = Console()
         console.print(table)
         for one in found:

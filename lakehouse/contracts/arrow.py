@@ -11,9 +11,11 @@ from lakehouse.contracts.contract import Column, Contract, Type
 
 ARROW_TYPES: dict[Type, pa.DataType] = {
     Type.STRING: pa.string(),
+    Type.IDENTIFIER: pa.string(),
     Type.BINARY: pa.binary(),
     Type.INT: pa.int32(),
     Type.LONG: pa.int64(),
+    Type.DOUBLE: pa.float64(),
     Type.BOOLEAN: pa.bool_(),
     Type.DATE: pa.date32(),
     Type.TIMESTAMP: pa.timestamp("us", tz="UTC"),

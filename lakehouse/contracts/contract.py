@@ -17,9 +17,12 @@ class Type(StrEnum):
     """Logical types of columns."""
 
     STRING = "string"
+    IDENTIFIER = "identifier"
+    """Text; a record may carry it as a whole number, whose digits it is then."""
     BINARY = "binary"
     INT = "int"
     LONG = "long"
+    DOUBLE = "double"
     BOOLEAN = "boolean"
     DATE = "date"
     TIMESTAMP = "timestamp"

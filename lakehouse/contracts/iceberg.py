@@ -9,6 +9,7 @@ from pyiceberg.types import (
     BinaryType,
     BooleanType,
     DateType,
+    DoubleType,
     IcebergType,
     IntegerType,
     LongType,
@@ -21,9 +22,11 @@ from lakehouse.contracts.contract import Column, Contract, Transform, Type
 
 ICEBERG_TYPES: dict[Type, IcebergType] = {
     Type.STRING: StringType(),
+    Type.IDENTIFIER: StringType(),
     Type.BINARY: BinaryType(),
     Type.INT: IntegerType(),
     Type.LONG: LongType(),
+    Type.DOUBLE: DoubleType(),
     Type.BOOLEAN: BooleanType(),
     Type.DATE: DateType(),
     Type.TIMESTAMP: TimestamptzType(),

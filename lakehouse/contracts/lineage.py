@@ -33,3 +33,18 @@ DELIVERY_COORDINATES = (
 SOURCE_SNAPSHOT, LOADED_AT = "_audit_source_snapshot_id", "_audit_loaded_at"
 """Audit columns of silver and gold: up to which snapshot of its source a row's table was complete when it was written,
 and when that was. dbt's macro ``audit_columns`` makes them."""
+
+AUDIT = (
+    Column("_audit_run_id", Type.STRING, "Run that wrote the row."),
+    Column(LOADED_AT, Type.TIMESTAMP, "When it did (UTC)."),
+    Column(SOURCE_SNAPSHOT, Type.LONG, "Snapshot of the source it was made of."),
+)
+"""The same columns, for tables that Spark writes."""
+
+VALIDITY = (
+    Column("valid_from", Type.TIMESTAMP, "When the version began (UTC): ``valid_from ≤ t < valid_to``."),
+    Column("valid_to", Type.TIMESTAMP, "When the next one began (UTC); null while it holds."),
+    Column("is_current", Type.BOOLEAN, "Whether it holds still."),
+    Column("version", Type.INT, "Its number among those of its key, from 1."),
+)
+"""Columns of a slowly changing dimension of type 2."""

@@ -168,7 +168,7 @@ def _typed(column: Column) -> str:
     """The column's value, or null where its text cannot be read as its type."""
     text, kind = f"{column.name}__text", f"{column.name}__type"
     match column.type:
-        case Type.STRING:
+        case Type.STRING | Type.IDENTIFIER:
             return text  # of another type it is refused by a check
         case Type.TIMESTAMP:
             return f"case when regexp_matches({text}, '{_TIMESTAMP}') then try_cast({text} as timestamptz) end"
@@ -214,9 +214,11 @@ def _field_checks(position: int, column: Column) -> Iterator[Check]:
     name, text, kind = column.name, f"{column.name}__text", f"{column.name}__type"
     if column.required and not column.derived:
         yield Check(f"{text} is null", "MISSING_FIELD", f"{name}: required, but absent, null or empty", position)
-    is_json = column.type is Type.JSON_OBJECT
-    allowed = "('VARCHAR', 'NULL', 'OBJECT')" if is_json else "('VARCHAR', 'NULL')"
-    expected = "an object, or a string that holds one" if is_json else "a string"
+    more, expected = {
+        Type.JSON_OBJECT: (", 'OBJECT'", "an object, or a string that holds one"),
+        Type.IDENTIFIER: (", 'UBIGINT', 'BIGINT'", "a string or a whole number"),
+    }.get(column.type, ("", "a string"))
+    allowed = f"('VARCHAR', 'NULL'{more})"
     yield Check(f"{kind} not in {allowed}", "WRONG_TYPE", f"{name}: expected {expected}, found {{kind}}", position)
     if column.max_length:
         message = f"{name}: {{text.length}} characters, at most {column.max_length} are allowed"

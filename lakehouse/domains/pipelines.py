@@ -3,5 +3,19 @@
 from __future__ import annotations
 
 from lakehouse.domains.conversions.stream import PIPELINE as CONVERSIONS
+from lakehouse.errors import LakehouseError
+from lakehouse.streaming.statements import Pipeline
 
 PIPELINES = (CONVERSIONS,)
+
+
+def pipeline_named(name: str) -> Pipeline:
+    """The pipeline of that name.
+
+    Raises:
+        LakehouseError: naming those there are.
+    """
+    for pipeline in PIPELINES:
+        if pipeline.name == name:
+            return pipeline
+    raise LakehouseError(f"there is no pipeline {name}; there is {', '.join(p.name for p in PIPELINES)}")

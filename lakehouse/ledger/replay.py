@@ -1,12 +1,12 @@
 """Trying dead letters again with today's contract. What passes now becomes a row, once, and keeps its origin.
 
 The dead letter stays where it is. That it was replayed is said by the row, which has its coordinates and the time of
-the replay; the audit counts such a pair once, as replayed.
+the replay; the audit counts such a pair once, as replayed. A letter of a stream is sent to its topic again instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -29,6 +29,11 @@ from lakehouse.ledger.origin import DELIVERY, KAFKA, Origin, is_delivery
 from lakehouse.ledger.state import REPLAYED, read_replayed
 
 _UTC = pa.timestamp("us", tz="UTC")
+_TRIED = pa.schema([("row", pa.int64()), ("error_type", pa.string()), ("error_message", pa.string())])
+Judge = Callable[[list[bytes | None]], list[tuple[str, str] | None]]
+"""Says of records what is wrong with them: kind of failure and reason, or None."""
+Send = Callable[[pa.Table], None]
+"""Sends the records of some dead letters to the topic they came from."""
 _REASONS = pa.schema([("error_type", pa.string()), ("dead_letters", pa.int64())])
 
 
@@ -37,7 +42,7 @@ class Replay:
     """What came of a replay, or would."""
 
     accepted: int
-    """Dead letters that became rows."""
+    """Dead letters that became rows, or were sent to their stream again."""
     refused: int
     """Dead letters that still do not pass."""
     already: int
@@ -62,7 +67,56 @@ def replay(
         LedgerConflictError: other writers won every race.
     """
     validator = Validator(contract)
-    done = [_replay_part(catalog, validator, part, run_id, is_dry_run) for part in parts]
+    return _total(_replay_part(catalog, validator, part, run_id, is_dry_run) for part in parts)
+
+
+def send_again(
+    catalog: Catalog,
+    contract: Contract,
+    parts: Iterable[pa.Table],
+    judge: Judge,
+    send: Send,
+    *,
+    run_id: str,
+    is_dry_run: bool = False,
+) -> Replay:
+    """Let a stream judge its dead letters again, and send those that pass now to its topic.
+
+    The stream lands them there as any record, once an event id; the letters stay, and the log says that they were
+    sent. One that was cut off before it said so sends once more: the stream finds the repeat.
+
+    Args:
+        catalog: Where the log is.
+        contract: Today's.
+        parts: Rows of the dead letters' table, all of one source.
+        judge: The stream's own parser.
+        send: Sends them, and returns when the brokers have them.
+        run_id: For the evidence.
+        is_dry_run: Send and write nothing.
+
+    Raises:
+        LakehouseError: the parser fails, or the brokers do not take them.
+    """
+    sent = replayed_ids(catalog)
+
+    def part_again(letters: pa.Table) -> Replay:
+        left = letters.filter(pc.invert(pc.is_in(letters["dead_letter_id"], sent)))
+        refused = judge(left["original_payload"].to_pylist())
+        passing = left.filter(pa.array([reason is None for reason in refused], pa.bool_()))
+        failing = pa.Table.from_pylist(
+            [{"row": row, "error_type": r[0], "error_message": r[1]} for row, r in enumerate(refused) if r], _TRIED
+        )
+        if not is_dry_run:
+            if passing.num_rows:
+                send(passing)
+            _write_down(catalog, contract, left, failing, datetime.now(UTC), run_id)
+        return _outcome(letters, left, failing, passing.num_rows)
+
+    return _total(map(part_again, parts))
+
+
+def _total(parts: Iterable[Replay]) -> Replay:
+    done = list(parts)
     reasons = pa.concat_tables([_REASONS.empty_table(), *(part.reasons for part in done)])
     counted = reasons.group_by("error_type").aggregate([("dead_letters", "sum")]).rename_columns(_REASONS.names)
     return Replay(
@@ -95,10 +149,14 @@ def _replay_part(catalog: Catalog, validator: Validator, letters: pa.Table, run_
         if done.num_rows:
             # A replay that was ended after its rows has not said so.
             done = done.filter(pc.invert(pc.is_in(done["dead_letter_id"], replayed_ids(catalog))))
-        _write_down(catalog, contract, pa.concat_tables([left, done]), verdict, now, run_id)
-    counted = verdict.refused.group_by("error_type").aggregate([("row", "count")])
+        _write_down(catalog, contract, pa.concat_tables([left, done]), verdict.refused, now, run_id)
+    return _outcome(letters, left, verdict.refused, accepted)
+
+
+def _outcome(letters: pa.Table, left: pa.Table, refused: pa.Table, accepted: int) -> Replay:
+    counted = refused.group_by("error_type").aggregate([("row", "count")])
     reasons = counted.rename_columns(_REASONS.names)
-    return Replay(accepted, verdict.refused.num_rows, letters.num_rows - left.num_rows, reasons)
+    return Replay(accepted, refused.num_rows, letters.num_rows - left.num_rows, reasons)
 
 
 def replayed_ids(catalog: Catalog) -> pa.Array:
@@ -134,7 +192,7 @@ def _rows(contract: Contract, origin: Origin, letters: pa.Table, verdict: Verdic
 
 
 def _write_down(
-    catalog: Catalog, contract: Contract, letters: pa.Table, verdict: Verdict, now: datetime, run_id: str
+    catalog: Catalog, contract: Contract, letters: pa.Table, refused: pa.Table, now: datetime, run_id: str
 ) -> None:
     """Keep the attempts. They are a log, not a ledger: what was cut off here is written down by the next replay.
 
@@ -142,14 +200,13 @@ def _write_down(
         catalog: Where the log is.
         contract: The one of the attempts.
         letters: What was tried; may be empty.
-        verdict: On the first of the letters; all after them became rows.
+        refused: ``row`` among the letters, ``error_type`` and ``error_message`` of those that fail again.
         now: Time of the attempts, UTC.
         run_id: For the evidence.
     """
     if not letters.num_rows:
         return
-    refused = verdict.refused.select(["row", "error_type", "error_message"])
-    tried = pa.table({"row": pa.arange(0, letters.num_rows)}).join(refused, "row").sort_by("row")
+    tried = pa.table({"row": pa.arange(0, letters.num_rows)}).join(refused.select(_TRIED.names), "row").sort_by("row")
     count = letters.num_rows
     attempts = pa.table(
         [

@@ -14,6 +14,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from lakehouse.adapters.iceberg.catalog import find_table
+from lakehouse.adapters.iceberg.history import positions, sayings
 from lakehouse.adapters.trino.query import query
 from lakehouse.contracts.lineage import LOADED_AT, SOURCE_SNAPSHOT
 from lakehouse.ledger.census import marked_snapshot
@@ -27,27 +28,32 @@ FLINK_JOB, FLINK_OPERATOR = "flink.job-id", "flink.operator-id"
 
 
 def reader_positions(settings: Settings, catalog: Catalog, names: Collection[TableName]) -> set[int]:
-    """Snapshots up to which incremental readers have seen their sources: what the newest row of each table says.
+    """Snapshots up to which incremental readers have seen their sources.
+
+    Spark's tables say it in their commits, dbt's in their newest rows.
 
     Raises:
         LakehouseError: Trino does not answer.
     """
-    positions = set()
+    read = set()
     for name in names:
         table = find_table(catalog, name) if name.layer is not Layer.BRONZE else None
         if table is None or SOURCE_SNAPSHOT not in table.schema().column_names:
             continue
+        if said := positions(table):
+            read |= set(said.values())
+            continue
         _, rows = query(settings, f"select max_by({SOURCE_SNAPSHOT}, {LOADED_AT}) from {name.sql}")  # noqa: S608
-        positions |= {row[0] for row in rows if row[0] is not None}
-    return positions
+        read |= {row[0] for row in rows if row[0] is not None}
+    return read
 
 
 def expirable(table: Table, positions: Collection[int], *, kept: int, retention: timedelta, now: datetime) -> list[int]:
     """Ids of the snapshots that nobody needs, the oldest first.
 
     A snapshot stays while it is the newest, has a name, was verified by the last audit, is the last one of a job in
-    Flink, or an incremental reader has not passed it (the reader's own position included: the next read begins there).
-    Of the others the newest `kept` stay while they are younger than `retention`.
+    Flink or that says how far a source was read, or an incremental reader has not passed it (the reader's own position
+    included: the next read begins there). Of the others the newest `kept` stay while they are younger than `retention`.
 
     Args:
         table: As loaded.
@@ -58,7 +64,7 @@ def expirable(table: Table, positions: Collection[int], *, kept: int, retention:
     """
     history = sorted(table.snapshots(), key=lambda snapshot: (snapshot.sequence_number or 0, snapshot.timestamp_ms))
     needed = {ref.snapshot_id for ref in table.metadata.refs.values()} | {marked_snapshot(table)}
-    needed |= _last_of_flink(history)
+    needed |= _last_of_flink(history) | sayings(table)
     unread = next((i for i, snapshot in enumerate(history) if snapshot.snapshot_id in positions), len(history))
     oldest = (now - retention).timestamp() * 1000
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import zipfile
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -196,6 +197,30 @@ def submit(settings: Settings, job_settings: Mapping[str, str], statements: Sequ
         file.unlink()
     if done.returncode:
         raise LakehouseError(f"Flink refuses the job: {_innermost(done.stderr)}")
+
+
+def judge(settings: Settings, fields: str, values: Sequence[bytes | None]) -> list[tuple[str, str] | None]:
+    """What the stream's own parser says of records that were sent now: kind of failure and reason, or None.
+
+    Args:
+        settings: Where the server is installed.
+        fields: What a record must look like, as the parser takes it.
+        values: The records.
+
+    Raises:
+        LakehouseError: Flink is not installed here, or its parser fails.
+    """
+    if not Flink().artifacts(settings).are_installed:
+        raise LakehouseError("the stream's parser is not installed here: `lakehouse up flink` does it")
+    lines = "".join("-\n" if value is None else f"{b64encode(value).decode()}\n" for value in values)
+    command = [*_java(settings, CLIENT_MB), "-XX:TieredStopAtLevel=1", "lakehouse.JudgeRecords", fields]
+    done = subprocess.run(
+        command, input=lines, env=program_environment(), capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    if done.returncode or len(answers) != len(values):
+        raise LakehouseError(f"the stream's parser fails: {_innermost(done.stderr)}")
+    return [(answer[0], answer[1]) if answer else None for answer in answers]
 
 
 def _innermost(trace: str) -> str:

@@ -19,7 +19,8 @@ PARSER = "lakehouse.ParseRecord"
 STATE_HOURS = 24
 """How long an event id is remembered."""
 
-_SQL_TYPES = {Type.STRING: "STRING", Type.INT: "INT", Type.LONG: "BIGINT", Type.TIMESTAMP: "TIMESTAMP_LTZ(6)"}
+_SQL_TYPES = {Type.INT: "INT", Type.LONG: "BIGINT", Type.TIMESTAMP: "TIMESTAMP_LTZ(6)"}
+"""Of fields that are not text."""
 
 RAW = {
     "key.format": "raw",
@@ -229,7 +230,7 @@ def _field(contract: Contract, name: str) -> str:
 
 
 def _typed(column: Column, text: str) -> str:
-    return text if column.type is Type.STRING else f"CAST({text} AS {_SQL_TYPES[column.type]})"
+    return f"CAST({text} AS {_SQL_TYPES[column.type]})" if column.type in _SQL_TYPES else text
 
 
 def _options(values: Mapping[str, str]) -> str:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import dagster as dg
 import pytest
 import requests
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -24,10 +25,14 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from lakehouse import stream
 from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.adapters.kafka.resource import KafkaResource
+from lakehouse.audit import replay_dead_letters, run_audit
 from lakehouse.domains.conversions.automation import QUEUE as QUEUE_FEED
+from lakehouse.domains.conversions.automation import conversions_stream
 from lakehouse.domains.conversions.source import conversion_events
+from lakehouse.domains.conversions.stream import PIPELINE
 from lakehouse.domains.disorder import Message, Shares
 from lakehouse.errors import LakehouseError
+from lakehouse.ledger.account import Account
 from lakehouse.orchestration.landing import land_queue
 from lakehouse.settings import Settings, load
 from lakehouse.stack import down, up
@@ -36,7 +41,6 @@ from lakehouse_tests.conftest import Stack
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 TOPIC, QUEUE = "roman-numeral-events", "roman-numeral-events-dlq"
-PIPELINE = "conversions"
 DISORDER = Shares(late=0.02, duplicate=0.02, malformed=0.02)
 
 Coordinate = tuple[int, int]
@@ -132,6 +136,15 @@ class Stream:
             assert letter.headers["kafka_topic"] == TOPIC
         return sent
 
+    def land_queue(self) -> int:
+        """Land what waits in the queue, as Dagster does; returns how many letters it was."""
+        return sum(commit.dead_letters for commit in land_queue(QUEUE_FEED, KafkaResource(), IcebergResource(), "run"))
+
+    def accounts(self) -> list[Account]:
+        """What the audit says of the topic and its queue."""
+        found = run_audit(self.settings).accounts
+        return [account for account in found if account.source in (TOPIC, QUEUE, "bronze.conversion_events")]
+
     def kill(self, program: str) -> None:
         """End one of Flink's processes as a crash would; the supervisor starts it again."""
         import psutil
@@ -155,6 +168,7 @@ def fields(payload: str) -> dict[str, Any]:
         value = event.get(name, event.get(first + "".join(word.title() for word in others)))
         found[name] = None if value == "" else value
     found["event_time"] = moment(found["event_time"])
+    found["user_id"] = None if found["user_id"] is None else str(found["user_id"])
     return found
 
 
@@ -170,6 +184,17 @@ def eventually(is_so: Callable[[], bool], seconds: float = 180) -> None:
     while not is_so():
         assert time.monotonic() < deadline, "it did not come to be in time"
         time.sleep(1)
+
+
+def tick(cursor: str | None = None) -> dg.SensorResult:
+    """One look of the sensor that watches the stream."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_sensor_context(
+            instance=instance, cursor=cursor, resources={"iceberg": IcebergResource()}, sensor_name="conversions_stream"
+        )
+        result = conversions_stream.sensor(context)
+    assert isinstance(result, dg.SensorResult)
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +303,7 @@ def test_stopped_and_started_at_another_parallelism_it_goes_on_where_it_was(stre
     older = stream.savepoint(settings, PIPELINE)
     assert "/savepoints/" in older
     assert "/savepoints/" in stream.stop(settings, PIPELINE)
-    assert [one.state for one in stream.status(settings)] == ["FINISHED"]
+    assert stream.status(settings, PIPELINE).state == "FINISHED"
     streaming.send(list(conversion_events(5_000, seed=4, shares=DISORDER)))
     with pytest.raises(LakehouseError, match="is not the newest state of conversions"):
         stream.start(settings, PIPELINE, state=older)
@@ -297,23 +322,46 @@ def test_a_killed_job_manager_has_forgotten_the_job_which_is_started_from_its_ne
 
     def is_forgotten() -> bool:
         try:
-            return [one.state for one in stream.status(settings)] == ["STOPPED"]
+            return stream.status(settings, PIPELINE).state == "STOPPED"
         except LakehouseError:
             return False
 
     eventually(is_forgotten)
     up(settings, servers=["flink"])
-    stream.start(settings, PIPELINE)
+    asked = tick().run_requests or []
+    assert [request.tags["lakehouse/trouble"] for request in asked] == ["no job runs: STOPPED"]
+    start, _ = conversions_stream.jobs
+    assert start.execute_in_process().success
+    assert not tick().run_requests
     streaming.until_landed()
 
 
-def test_what_was_refused_is_landed_among_the_dead_letters_once(streaming: Stream) -> None:
-    def landed() -> int:
-        return sum(commit.dead_letters for commit in land_queue(QUEUE_FEED, KafkaResource(), IcebergResource(), "run"))
+def test_what_was_landed_is_reported_with_how_the_stream_is(streaming: Stream) -> None:
+    streaming.send(list(conversion_events(1_000, seed=6)))
+    streaming.until_landed()
+    result = tick()
+    events = {"/".join(event.asset_key.path): event.metadata for event in result.asset_events}
+    told = {name: [metadata[key].value for key in ("rows", "dagster/row_count")] for name, metadata in events.items()}
+    rows = streaming.rows().values()
+    assert told == {
+        "bronze/conversion_events": [len(rows), len(rows)],
+        "bronze/duplicates": [len(streaming.duplicates()), streaming.count("duplicates")],
+    }
+    bronze = events["bronze/conversion_events"]
+    assert bronze["late_arrival"].value == sum(bool(row["is_late_arrival"]) for row in rows)
+    assert bronze["beyond_lateness"].value == sum(bool(row["is_beyond_lateness"]) for row in rows)
+    said = bronze["stream"].value
+    assert isinstance(said, dict)
+    assert said["state"] == "RUNNING"
+    newest = max(row["event_time"] for row in rows)
+    assert datetime.fromisoformat(str(said["watermark"])) <= newest
+    assert tick(result.cursor).asset_events == []
 
+
+def test_what_was_refused_is_landed_among_the_dead_letters_once(streaming: Stream) -> None:
     refused = streaming.refused()
-    assert landed() == len(refused)
-    assert landed() == 0
+    assert streaming.land_queue() == len(refused)
+    assert streaming.land_queue() == 0
     statement = (
         "select kafka_partition, kafka_offset, error_type, original_payload, original_key"
         " from iceberg.bronze.dead_letters where source = ?"
@@ -327,6 +375,51 @@ def test_what_was_refused_is_landed_among_the_dead_letters_once(streaming: Strea
     assert len(found) == len(refused)
 
 
+def test_the_audit_says_what_an_independent_reader_counts(streaming: Stream) -> None:
+    accounts = streaming.accounts()
+    assert [gap for account in accounts for gap in account.gaps] == []
+    own = [account for account in accounts if account.source == TOPIC]
+    ends = {partition: offset + 1 for partition, offset in sorted(streaming.topic(TOPIC))}
+    assert {account.partition: account.position for account in own} == ends
+    assert sum(account.bronze for account in own) == len(streaming.rows())
+    assert sum(account.duplicates for account in own) == len(streaming.duplicates())
+    assert sum(account.dead_letters for account in own) == len(streaming.refused())
+    assert sum(account.skipped + account.in_flight for account in own) == 0
+    (queue,) = (account for account in accounts if account.source == QUEUE)
+    assert queue.dead_letters + queue.duplicates == len(streaming.topic(QUEUE))
+
+
+def test_a_letter_is_sent_again_and_landed_once(streaming: Stream) -> None:
+    """An event that was from the future when it was first sent."""
+    event_id = str(uuid4())
+    event = json.dumps(GOOD | {"event_id": event_id, "event_time": datetime.now(UTC).isoformat()}).encode()
+    long_ago = int((datetime.now(UTC) - timedelta(hours=2)).timestamp() * 1000)
+    streaming.producer.send(TOPIC, key=b"k", value=event, partition=0, timestamp_ms=long_ago).get(timeout=60)
+    streaming.until_landed()
+    streaming.land_queue()
+
+    def replay(*, is_dry_run: bool = False) -> list[tuple[str, int, int, int]]:
+        since = datetime.fromtimestamp(long_ago / 1000, UTC)
+        done = replay_dead_letters(
+            streaming.settings, source=TOPIC, reason="FUTURE_TIME", since=since, is_dry_run=is_dry_run
+        )
+        return [(name, found.accepted, found.refused, found.already) for name, found in done]
+
+    before = len(streaming.topic(TOPIC))
+    (waiting,) = replay(is_dry_run=True)
+    assert waiting[1] >= 1
+    assert len(streaming.topic(TOPIC)) == before
+    assert replay() == [waiting]
+    assert [again[1:] for again in replay()] == [(0, 0, waiting[1])]
+    sent = streaming.until_landed()
+    assert len(sent) == before + waiting[1]
+    (landed,) = (coordinate for coordinate, row in streaming.rows().items() if row["event_id"] == event_id)
+    (letter,) = (coordinate for coordinate, record in streaming.refused().items() if record.value == event)
+    assert sent[landed].headers == {"lakehouse_replay_of": f"{TOPIC}:{letter[0]}:{letter[1]}"}
+    streaming.land_queue()
+    assert [gap for account in streaming.accounts() for gap in account.gaps] == []
+
+
 def test_secrets_are_not_in_the_interface(streaming: Stream) -> None:
     url, secret = streaming.settings.flink_address, streaming.settings.catalog_db_password.get_secret_value()
     jobs = [job["jid"] for job in requests.get(f"{url}/jobs/overview", timeout=10).json()["jobs"]]
@@ -335,13 +428,19 @@ def test_secrets_are_not_in_the_interface(streaming: Stream) -> None:
     assert not [page for page in pages if secret in requests.get(url + page, timeout=10).text]
 
 
-def test_it_does_not_start_without_the_state_it_left(streaming: Stream) -> None:
+def test_stopped_it_is_told_by_the_audit_and_does_not_start_without_the_state_it_left(streaming: Stream) -> None:
     settings = streaming.settings
-    with pytest.raises(LakehouseError, match="there is no pipeline nonsense"):
-        stream.start(settings, "nonsense")
     stream.stop(settings, PIPELINE)
     with pytest.raises(LakehouseError, match="does not run"):
         stream.stop(settings, PIPELINE)
+    streaming.send([(b"k", b"{}")])
+    (partition, offset) = min(streaming.rows())
+    streaming.stack.sql(
+        "delete from iceberg.bronze.conversion_events where kafka_partition = ? and kafka_offset = ?", partition, offset
+    )
+    eventually(lambda: any("wait since" in gap for account in streaming.accounts() for gap in account.gaps), 30)
+    found = "; ".join(gap for account in streaming.accounts() for gap in account.gaps)
+    assert f"1 offsets hold a record, but are nowhere: {offset}" in found
     shutil.rmtree(settings.home / "flink" / "state")
     with pytest.raises(LakehouseError, match=r"holds rows, but the state that conversions left is gone"):
         stream.start(settings, PIPELINE)

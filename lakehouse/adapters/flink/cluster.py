@@ -85,6 +85,19 @@ class FlinkCluster:
         causes = [line for line in (root or "").splitlines() if line.startswith("Caused by: ")]
         return str((causes or [root])[-1]).removeprefix("Caused by: ").splitlines()[0] if root else None
 
+    def watermark(self, job: Job) -> datetime | None:
+        """Event time up to which all of a job's operators take their input to be complete; None before any knows."""
+        found = []
+        for vertex in self._ask("GET", f"/jobs/{job.job_id}")["vertices"]:
+            answer = self._ask("GET", f"/jobs/{job.job_id}/vertices/{vertex['id']}/watermarks")
+            found += [int(one["value"]) for one in answer]
+        known = [value for value in found if value > 0]
+        return _time(min(known)) if known else None
+
+    def cancel(self, job: Job) -> None:
+        """End a job without a savepoint; its newest checkpoint stays."""
+        self._ask("PATCH", f"/jobs/{job.job_id}?mode=cancel")
+
     def stop(self, job: Job, folder: str, *, timeout_seconds: float) -> str:
         """Stop a job with a savepoint in a folder; returns where it is.
 

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 FLUSH_SECONDS = 60.0
 
+Sendable = tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, dict[str, str | bytes | None]]
+
 
 def send(
     settings: Settings,
     topic: str,
-    messages: Iterable[tuple[bytes | None, bytes | None]],
+    messages: Iterable[Sendable],
     *,
     rate: float | None = None,
     on_sent: Callable[[int], None] = lambda count: None,
@@ -30,7 +32,7 @@ def send(
     Args:
         settings: Where the brokers are.
         topic: Name of the topic; it must exist.
-        messages: Keys and values.
+        messages: Keys and values; headers where there are any.
         rate: Messages a second at most; as fast as it goes, if not given.
         on_sent: Called now and then with the number of messages handed over so far.
 
@@ -54,10 +56,12 @@ def send(
     started = time.monotonic()
     sent = 0
     is_cut_off = False
-    for key, value in messages:
+    for key, value, *headers in messages:
         while not producer.refusal:
             try:
-                producer.produce(topic, key=key, value=value, on_delivery=on_delivery)
+                producer.produce(
+                    topic, key=key, value=value, headers=next(iter(headers), None), on_delivery=on_delivery
+                )
                 break
             except BufferError:
                 producer.poll(0.1)

@@ -26,7 +26,7 @@ CONVERSION_EVENT = Contract(
         ),
         Column(
             "user_id",
-            Type.STRING,
+            Type.IDENTIFIER,
             "Who asked; null for anonymous users.",
             max_length=ID_LENGTH,
             is_personal=True,

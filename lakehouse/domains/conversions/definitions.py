@@ -9,6 +9,6 @@ from lakehouse.domains.conversions import automation, bronze, checks
 defs = dg.Definitions(
     assets=[bronze.conversions_topic, bronze.conversion_events, bronze.refused_conversions],
     asset_checks=[checks.every_offset_is_accounted_for],
-    jobs=[automation.conversions_micro_batch],
-    sensors=[automation.conversions_micro_batch_sensor],
+    jobs=[automation.conversions_micro_batch, *automation.conversions_stream.jobs],
+    sensors=[automation.conversions_micro_batch_sensor, automation.conversions_stream.sensor],
 )

@@ -22,7 +22,7 @@ CAMEL_CASE = 0.3
 """Share of the events in the service's own spelling."""
 PAGE = 100
 _KINDS = (("SINGLE", 85), ("RANGE", 15))
-_NUMERALS = (
+NUMERALS = (
     *((1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"), (40, "XL")),
     *((10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I")),
 )
@@ -53,7 +53,7 @@ def conversion_events(
 def roman(number: int) -> str:
     """A number from 1 to 3999 as a Roman numeral."""
     text = ""
-    for value, letters in _NUMERALS:
+    for value, letters in NUMERALS:
         repeats, number = divmod(number, value)
         text += letters * repeats
     return text
@@ -80,7 +80,8 @@ def _message(chance: random.Random, moment: datetime, user: int | None, attribut
         "event_id": event_id,
         "event_time": moment.isoformat() if chance.random() < 0.5 else int(moment.timestamp() * 1000),
         "event_type": weighted(chance, _KINDS),
-        "user_id": None if user is None else f"user-{user:05d}",
+        # The service numbers its users, and others that speak for it write the number as text.
+        "user_id": user if user is None or chance.random() < 0.5 else str(user),
         "api_key_prefix": attributes[0],
         "client_ip": attributes[1],
         "correlation_id": f"{chance.getrandbits(64):016x}",
@@ -117,6 +118,11 @@ def _rubbish(chance: random.Random, message: Message) -> Message:
         {"range_min": 2**63},
         {"user_id": "X" * 101},
         {"status": "a\x00b"},
+        # These are refused by silver: they are well formed, but make no sense.
+        {"event_type": "SINGLE", "input_number": LARGEST + 1},
+        {"event_type": "SINGLE", "input_number": 4, "output_roman": "IIII"},
+        {"event_type": "RANGE", "range_min": 10, "range_max": 1},
+        {"response_time_nanos": -1},
     )
     snake = {_snake_case(name): value for name, value in event.items()}
     broken: list[bytes | None] = [json.dumps(snake | change).encode() for change in changes]

@@ -154,12 +154,16 @@ public class ParseRecord extends ScalarFunction {
         boolean isWhole = token == JsonToken.VALUE_NUMBER_INT;
         boolean isFitting = switch (field.type) {
             case "string" -> isText;
-            case "timestamp" -> isText || isWhole;
+            case "identifier", "timestamp" -> isText || isWhole;
             default -> isWhole;
         };
         if (!isFitting) {
-            String expected = field.type.equals("string") ? "a string"
-                    : field.type.equals("timestamp") ? "ISO 8601 or epoch milliseconds" : "a whole number";
+            String expected = switch (field.type) {
+                case "string" -> "a string";
+                case "identifier" -> "a string or a whole number";
+                case "timestamp" -> "ISO 8601 or epoch milliseconds";
+                default -> "a whole number";
+            };
             throw new Refused("WRONG_TYPE", field.name + ": expected " + expected + ", found " + token.name());
         }
         String text = parser.getText();

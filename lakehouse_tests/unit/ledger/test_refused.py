@@ -105,6 +105,8 @@ def test_a_queue_that_begins_later_is_accounted_for_from_there(catalog: SqlCatal
         {},
         {"kafka_topic": b"events"},
         origin(0, 1, kafka_offset=b"many"),
+        origin(0, 2**70),
+        origin(2**40, 1),
         origin(0, 1, failed_at=b"yesterday"),
         origin(0, 1, error_message=b"\xff"),
     ],

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace as changed
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -20,11 +21,11 @@ from lakehouse.ledger.audit import audit
 from lakehouse.ledger.feed import Feed
 from lakehouse.ledger.ingest import ingest_file
 from lakehouse.ledger.lookup import attempts, list_dead_letters, read_dead_letters, select_dead_letters
-from lakehouse.ledger.replay import Replay, replay
+from lakehouse.ledger.replay import Replay, replay, send_again
 from lakehouse.ledger.writer import LedgeredWriter
 from lakehouse.naming import PGR_EVENTS_TOPIC
 from lakehouse_tests.catalogs import sqlite_catalog
-from lakehouse_tests.events import STRICT, TOPIC, TOPIC_ID, event, kafka_batch
+from lakehouse_tests.events import ABSENT, STRICT, TOPIC, TOPIC_ID, event, kafka_batch
 from lakehouse_tests.failpoints import killed_at
 
 
@@ -206,3 +207,26 @@ def test_the_audit_sees_replays_that_are_wrong(catalog: SqlCatalog) -> None:
     assert "ledger counts 2 replayed rows, the table holds 1" in gaps(check(catalog))
     table.append(table.scan(row_filter="kafka_offset = 7").to_arrow())
     assert "1 offsets replayed more than once: 7" in gaps(check(catalog))
+
+
+def test_letters_of_a_stream_are_sent_again_once(catalog: SqlCatalog) -> None:
+    LedgeredWriter(catalog, STRICT, TOPIC, run_id="run").append(
+        kafka_batch({0: event(), 1: event(ward_id=ABSENT), 2: b"rubbish"})
+    )
+    sent: list[Any] = []
+
+    def judge(values: list[bytes | None]) -> list[tuple[str, str] | None]:
+        return [("INVALID_JSON", "not JSON") if value == b"rubbish" else None for value in values]
+
+    def again(*, is_dry_run: bool = False) -> tuple[int, int, int]:
+        parts = read_dead_letters(catalog, source=TOPIC)
+        done = send_again(catalog, SERVICE_EVENT, parts, judge, sent.append, run_id="replay", is_dry_run=is_dry_run)
+        return done.accepted, done.refused, done.already
+
+    assert again(is_dry_run=True) == (1, 1, 0)
+    assert not sent
+    assert again() == (1, 1, 0)
+    (letters,) = sent
+    assert letters["original_payload"].to_pylist() == [event(ward_id=ABSENT)]
+    assert again() == (0, 1, 1)
+    assert len(sent) == 1

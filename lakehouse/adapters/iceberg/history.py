@@ -1,0 +1,133 @@
+"""What was added to a table since a snapshot, by the table's own history; and how far its readers have read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pyarrow as pa
+from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.io.pyarrow import ArrowScan
+from pyiceberg.manifest import ManifestEntryStatus
+from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table.snapshots import Operation, Snapshot, ancestors_of
+
+from lakehouse.naming import TableName
+
+READ = "lakehouse.read."
+"""Prefix in a snapshot's summary: up to which snapshot of a source its table is complete."""
+
+
+class Mode(StrEnum):
+    """How a reader gets what it has not seen."""
+
+    NOTHING = "nothing"
+    CHANGES = "changes"
+    """The rows that were appended since."""
+    ALL = "all"
+    """Every row: it has seen none yet, its position is gone, or rows were changed or deleted since."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """What to read of a table. The end is pinned: what is committed meanwhile belongs to the next read."""
+
+    table: TableName
+    mode: Mode
+    start: int | None
+    """Snapshot that was seen."""
+    end: int | None
+    """Snapshot to read up to."""
+
+
+def plan_read(name: TableName, source: Table | None, position: int | None) -> Read:
+    """How a reader that has seen ``position`` of a table gets to the newest snapshot."""
+    newest = source.current_snapshot() if source is not None else None
+    if source is None or newest is None:
+        return Read(name, Mode.NOTHING, None, None)
+    end = newest.snapshot_id
+    if position is None or all(s.snapshot_id != position for s in ancestors_of(newest, source.metadata)):
+        return Read(name, Mode.ALL, None, end)
+    new = [snapshot for snapshot in since(source, position) if not is_rewrite(snapshot)]
+    if added(new, "deleted-data-files") or added(new, "added-delete-files"):
+        return Read(name, Mode.ALL, None, end)
+    return Read(name, Mode.CHANGES if added(new, "added-records") else Mode.NOTHING, position, end)
+
+
+def position_of(reader: Table, source: TableName) -> int | None:
+    """Up to which snapshot of a source a table is complete, as the newest commit that says so does."""
+    return positions(reader).get(f"{READ}{source}")
+
+
+def positions(reader: Table) -> dict[str, int]:
+    """Up to which snapshot of each of its sources a table is complete, by `READ` and the source's name."""
+    return {name: int(value) for name, (_, value) in _said(reader).items()}
+
+
+def sayings(reader: Table) -> set[int]:
+    """The snapshots of a table that say so: without them it would begin anew."""
+    return {snapshot_id for snapshot_id, _ in _said(reader).values()}
+
+
+def _said(reader: Table) -> dict[str, tuple[int, str]]:
+    newest: dict[str, tuple[int, str]] = {}
+    for snapshot in ancestors_of(reader.current_snapshot(), reader.metadata):
+        for name, value in _summary(snapshot).items():
+            if name.startswith(READ):
+                newest.setdefault(name, (snapshot.snapshot_id, value))
+    return newest
+
+
+def said_since(table: Table, snapshot_id: int | None, name: str) -> list[str] | None:
+    """What the commits since a snapshot say under a name; None where one says nothing, or the snapshot is gone."""
+    found: list[str] = []
+    for snapshot in ancestors_of(table.current_snapshot(), table.metadata):
+        if snapshot.snapshot_id == snapshot_id:
+            return found
+        if is_rewrite(snapshot):
+            continue
+        if name not in _summary(snapshot):
+            return None
+        found.append(_summary(snapshot)[name])
+    return None
+
+
+def since(table: Table, snapshot_id: int | None) -> list[Snapshot]:
+    """Snapshots of a table after one, the oldest first; all it has, where that one is gone or none is given."""
+    found = []
+    for snapshot in ancestors_of(table.current_snapshot(), table.metadata):
+        if snapshot.snapshot_id == snapshot_id:
+            break
+        found.append(snapshot)
+    return found[::-1]
+
+
+def added(snapshots: Sequence[Snapshot], what: str) -> int:
+    """Sum of a number in the snapshots' summaries, e.g. ``added-records``."""
+    return sum(int(_summary(snapshot).get(what, 0)) for snapshot in snapshots)
+
+
+def read_added(table: Table, snapshots: Sequence[Snapshot], columns: Sequence[str]) -> pa.Table:
+    """Some columns of the rows in the files that the snapshots added, as far as these are in the table's manifests.
+
+    Rows deleted later are among them.
+    """
+    tasks = [
+        FileScanTask(entry.data_file)
+        for snapshot in snapshots
+        for manifest in snapshot.manifests(table.io)
+        if manifest.added_snapshot_id == snapshot.snapshot_id
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+        if entry.status is ManifestEntryStatus.ADDED
+    ]
+    return ArrowScan(table.metadata, table.io, table.schema().select(*columns), AlwaysTrue()).to_table(tasks)
+
+
+def is_rewrite(snapshot: Snapshot) -> bool:
+    """Whether it only put files together: no row is another one."""
+    return snapshot.summary is not None and snapshot.summary.operation is Operation.REPLACE
+
+
+def _summary(snapshot: Snapshot) -> dict[str, str]:
+    return snapshot.summary.additional_properties if snapshot.summary else {}
