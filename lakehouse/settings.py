@@ -240,6 +240,18 @@ class Settings(BaseSettings):
         ge=1,
         le=65534,
     )
+    spark_remote: str = Field(
+        "",
+        validation_alias=_names("spark_remote", "SPARK_REMOTE"),
+        description="Address of a Spark Connect server, `sc://host:port`. Unset: the local stack's.",
+    )
+    spark_port: int = Field(
+        15002,
+        validation_alias=_names("spark_port"),
+        description="Port of the local Spark Connect server; its interface takes the one after it.",
+        ge=1,
+        le=65534,
+    )
     checkpoint_sec: int = Field(
         60,
         validation_alias=_names("checkpoint_sec"),
@@ -286,11 +298,18 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
-    @field_validator("kafka_bootstrap_servers", "trino_host", "db_host", "flink_url", mode="after")
+    @field_validator("kafka_bootstrap_servers", "trino_host", "db_host", "flink_url", "spark_remote", mode="after")
     @classmethod
     def _local(cls, value: str) -> str:
         """``local`` says what an unset address says: the server of the local stack (`lakehouse env` exports it)."""
         return "" if value == HERE else value
+
+    @field_validator("spark_remote", mode="after")
+    @classmethod
+    def _connect_scheme(cls, value: str) -> str:
+        if value and not value.startswith("sc://"):
+            raise ValueError(f"must start with sc://, or be `{HERE}`")
+        return value
 
     @field_validator("warehouse", "staging", "compute_logs", mode="after")
     @classmethod
@@ -364,6 +383,11 @@ class Settings(BaseSettings):
         return not self.flink_url
 
     @property
+    def runs_spark(self) -> bool:
+        """Whether Spark is a server of the local stack."""
+        return not self.spark_remote
+
+    @property
     def runs_postgres(self) -> bool:
         """Whether PostgreSQL is a server of the local stack."""
         return not self.db_host
@@ -399,6 +423,16 @@ class Settings(BaseSettings):
     def flink_address(self) -> str:
         """URL of Flink's REST interface."""
         return self.flink_url or f"http://{LOOPBACK}:{self.flink_port}"
+
+    @property
+    def spark_address(self) -> str:
+        """Connection string of Spark Connect; it may hold a token, so never log it."""
+        return self.spark_remote or f"sc://{LOOPBACK}:{self.spark_port}"
+
+    @property
+    def spark_server(self) -> str:
+        """The same without its parameters, for people."""
+        return self.spark_address.partition("/;")[0]
 
     @property
     def db_address(self) -> str:
@@ -450,6 +484,7 @@ def shown(settings: Settings, field: str) -> str:
         "warehouse": settings.warehouse_uri,
         "staging": settings.staging_place,
         "kafka_bootstrap_servers": settings.kafka_brokers,
+        "spark_remote": settings.spark_server,
         "s3_endpoint": settings.s3_url,
     }
     return str(effective.get(field, value))

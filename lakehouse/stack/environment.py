@@ -52,6 +52,7 @@ def exports(settings: Settings) -> dict[str, str]:
             "TRINO_PORT": str(settings.trino_port),
             "TRINO_USER": settings.trino_user,
             "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_brokers,
+            "SPARK_REMOTE": settings.spark_address,
             "PGHOST": settings.db_address,
             "PGPORT": str(settings.db_port),
             "PGDATABASE": settings.db_name,
@@ -115,6 +116,8 @@ def _settings_that_differ(settings: Settings) -> dict[str, str]:
         values[f"{ENV_PREFIX}TRINO_HOST"] = HERE
     if settings.runs_flink:
         values[f"{ENV_PREFIX}FLINK_URL"] = HERE
+    if settings.runs_spark:
+        values[f"{ENV_PREFIX}SPARK_REMOTE"] = HERE
     if settings.runs_s3:
         for name, value in zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), settings.s3_keys, strict=True):
             values[ENV_PREFIX + name] = value

@@ -20,7 +20,7 @@ from lakehouse.stack.artifacts import Artifacts, fingerprint, pinned
 from lakehouse.stack.assemble import assemble, link_files
 from lakehouse.stack.environment import program_environment
 from lakehouse.stack.files import cache_folder, make_folder, server_folder, write_file
-from lakehouse.stack.jvm import classpath, java_command
+from lakehouse.stack.jvm import LOGGING, LOGGING_FILE, UNSAFE, classpath, java_command, opened
 from lakehouse.stack.server import NotReady, Port, Program, Server
 
 JOB_MANAGER_MB, TASK_MANAGER_MB, CLIENT_MB = 320, 384, 256
@@ -28,28 +28,16 @@ SLOTS = 8
 FUNCTIONS = PROJECT / "lakehouse" / "streaming" / "functions"
 FUNCTIONS_JAR = "lakehouse-functions.jar"
 COMPILER = "org.eclipse.jdt.internal.compiler.batch.Main"
-_OPENED = (
-    *(f"java.lang{part}" for part in ("", ".reflect", ".invoke")),
-    *(f"java.util{part}" for part in ("", ".concurrent", ".concurrent.atomic", ".concurrent.locks")),
-    *("java.net", "java.io", "java.nio", "java.text", "java.time", "sun.nio.ch"),
-)
 OPENED = (
-    *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED),
+    *opened(
+        *(f"java.lang{part}" for part in ("", ".reflect", ".invoke")),
+        *(f"java.util{part}" for part in ("", ".concurrent", ".concurrent.atomic", ".concurrent.locks")),
+        *("java.net", "java.io", "java.nio", "java.text", "java.time", "sun.nio.ch"),
+    ),
     "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED",
-    "--enable-native-access=ALL-UNNAMED",
-    "--sun-misc-unsafe-memory-access=allow",
+    *UNSAFE,
 )
 """What Flink reaches into; without, the first checkpoint fails in the serialisation of its state."""
-LOGGING_FILE = "log4j2.properties"
-LOGGING = """\
-status = error
-appender.console.type = Console
-appender.console.name = console
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %m (%c{1})%n%xEx{30}
-rootLogger.level = warn
-rootLogger.appenderRef.console.ref = console
-"""
 
 
 class Flink(Server):
@@ -231,7 +219,7 @@ def _innermost(trace: str) -> str:
 def _java(settings: Settings, heap_mb: int) -> tuple[str, ...]:
     folder = server_folder(settings, Flink.name)
     return (
-        *java_command(heap_mb, *OPENED, f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}"),
+        *java_command(heap_mb, *OPENED, f"-Dlog4j2.configurationFile={folder / LOGGING_FILE}"),
         *classpath(Flink().artifacts(settings).folder),
     )
 

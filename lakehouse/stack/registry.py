@@ -14,9 +14,10 @@ from lakehouse.stack.kafka import Kafka
 from lakehouse.stack.postgres import Postgres
 from lakehouse.stack.s3 import S3Proxy
 from lakehouse.stack.server import Server
+from lakehouse.stack.spark import Spark
 from lakehouse.stack.trino import Trino
 
-SERVERS: tuple[Server, ...] = (Postgres(), S3Proxy(), Kafka(), Trino(), Flink(), Dagster())
+SERVERS: tuple[Server, ...] = (Postgres(), S3Proxy(), Kafka(), Trino(), Flink(), Spark(), Dagster())
 
 
 def by_name(name: str) -> Server:

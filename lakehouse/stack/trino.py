@@ -12,7 +12,7 @@ from lakehouse.stack.artifacts import Artifacts, fingerprint, pinned, repository
 from lakehouse.stack.assemble import assemble, unpack
 from lakehouse.stack.environment import program_environment
 from lakehouse.stack.files import cache_folder, java_properties, make_folder, server_folder, write_file
-from lakehouse.stack.jvm import classpath, java_command
+from lakehouse.stack.jvm import UNSAFE, classpath, java_command
 from lakehouse.stack.server import NotReady, Port, Program, Server
 
 HEAP_MB = 1200
@@ -87,8 +87,7 @@ class Trino(Server):
                 argv=(
                     *java_command(
                         HEAP_MB,
-                        "--enable-native-access=ALL-UNNAMED",
-                        "--sun-misc-unsafe-memory-access=allow",
+                        *UNSAFE,
                         "-XX:+EnableDynamicAgentLoading",
                         "-Djdk.attach.allowAttachSelf=true",
                         "-Djdk.nio.maxCachedBufferSize=2000000",
