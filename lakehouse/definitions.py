@@ -7,6 +7,7 @@ import dagster as dg
 from lakehouse.adapters.dbt.resource import DbtResource
 from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.adapters.kafka.resource import KafkaResource
+from lakehouse.adapters.spark.resource import SparkResource
 from lakehouse.domains.conversions import definitions as conversions
 from lakehouse.domains.feeds import FEEDS, FILES
 from lakehouse.domains.pgr import definitions as pgr
@@ -19,5 +20,12 @@ defs = dg.Definitions.merge(
     pgr.defs,
     build_platform(FEEDS, [FILES], PIPELINES),
     build_maintenance(),
-    dg.Definitions(resources={"kafka": KafkaResource(), "iceberg": IcebergResource(), "dbt": DbtResource()}),
+    dg.Definitions(
+        resources={
+            "kafka": KafkaResource(),
+            "iceberg": IcebergResource(),
+            "dbt": DbtResource(),
+            "spark": SparkResource(),
+        }
+    ),
 )

@@ -64,6 +64,11 @@ class TableName:
         """Fully qualified name in Trino."""
         return f"{TRINO_CATALOG}.{self.layer}.{self.table}"
 
+    @property
+    def spark(self) -> str:
+        """Fully qualified name in Spark."""
+        return f"{CATALOG}.{self.layer}.{self.table}"
+
     def __str__(self) -> str:
         return f"{self.layer}.{self.table}"
 
@@ -99,6 +104,14 @@ PGR_EVENTS = TableName(Layer.SILVER, "pgr_events", Domain.PGR)
 PGR_CASE_LIFECYCLE = TableName(Layer.GOLD, "pgr_case_lifecycle", Domain.PGR)
 PGR_FUNNEL_DAILY = TableName(Layer.GOLD, "pgr_funnel_daily", Domain.PGR)
 PGR_BACKLOG_DAILY = TableName(Layer.GOLD, "pgr_backlog_daily", Domain.PGR)
+CONVERSIONS = TableName(Layer.SILVER, "conversions", Domain.CONVERSIONS)
+DIM_USERS = TableName(Layer.SILVER, "dim_users", Domain.CONVERSIONS)
+DIM_USER = TableName(Layer.GOLD, "dim_user", Domain.CONVERSIONS)
+DIM_HOUR = TableName(Layer.GOLD, "dim_hour", Domain.CONVERSIONS)
+FACT_CONVERSIONS = TableName(Layer.GOLD, "fact_conversions", Domain.CONVERSIONS)
+CONVERSIONS_DAILY = TableName(Layer.GOLD, "conversions_daily", Domain.CONVERSIONS)
+CONVERSIONS_HOURLY = TableName(Layer.GOLD, "conversions_hourly", Domain.CONVERSIONS)
+NUMBER_POPULARITY = TableName(Layer.GOLD, "number_popularity", Domain.CONVERSIONS)
 
 TABLES = (
     SERVICE_EVENTS,
@@ -112,6 +125,14 @@ TABLES = (
     PGR_CASE_LIFECYCLE,
     PGR_FUNNEL_DAILY,
     PGR_BACKLOG_DAILY,
+    CONVERSIONS,
+    DIM_USERS,
+    DIM_USER,
+    DIM_HOUR,
+    FACT_CONVERSIONS,
+    CONVERSIONS_DAILY,
+    CONVERSIONS_HOURLY,
+    NUMBER_POPULARITY,
 )
 """All tables of the lakehouse."""
 

@@ -17,9 +17,6 @@ TABLES = {
     "bronze/replays",
     "bronze/expired_snapshots",
     "platform/maintenance",
-    "kafka/roman_numeral_events",
-    "kafka/roman_numeral_events_dlq",
-    "bronze/conversion_events",
     "staging/service_events_raw",
     "bronze/service_events_raw",
     "silver/pgr_events",
@@ -35,7 +32,18 @@ PLATFORM = {
     "bronze/expired_snapshots",
     "platform/maintenance",
 }
-CONVERSIONS = {"kafka/roman_numeral_events", "kafka/roman_numeral_events_dlq", "bronze/conversion_events"}
+STREAMED = {"kafka/roman_numeral_events", "kafka/roman_numeral_events_dlq", "bronze/conversion_events"}
+CONVERSIONS = STREAMED | {
+    "silver/conversions",
+    "silver/dim_users",
+    "gold/dim_user",
+    "gold/dim_hour",
+    "gold/fact_conversions",
+    "gold/conversions_daily",
+    "gold/conversions_hourly",
+    "gold/number_popularity",
+}
+TABLES |= CONVERSIONS
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +62,17 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
         upstream.add(key.to_user_string())
         waiting |= graph.get(key).parent_keys
     assert upstream == TABLES - PLATFORM - CONVERSIONS
+    waiting = {dg.AssetKey(["gold", "conversions_daily"])}
+    upstream = set()
+    while waiting:
+        key = waiting.pop()
+        upstream.add(key.to_user_string())
+        waiting |= graph.get(key).parent_keys
+    assert {"kafka/roman_numeral_events", "silver/dim_users", "gold/fact_conversions"} <= upstream
     files = dg.AssetKey(["staging", "service_events_raw"])
     assert graph.get(dg.AssetKey(["bronze", "deliveries"])).parent_keys == {files}
     streamed = dg.AssetKey(["kafka", "roman_numeral_events"])
-    for name in CONVERSIONS - {"kafka/roman_numeral_events"} | {"bronze/duplicates"}:
+    for name in STREAMED - {"kafka/roman_numeral_events"} | {"bronze/duplicates"}:
         assert graph.get(dg.AssetKey(name.split("/"))).parent_keys == {streamed}
     assert graph.get(dg.AssetKey(["bronze", "dead_letters"])).parent_keys == {
         files,

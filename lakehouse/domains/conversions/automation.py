@@ -1,12 +1,18 @@
-"""When the conversions run in Dagster: their stream is watched, and what it refused is landed from its queue."""
+"""When the conversions run in Dagster: their stream is watched, what it refused is landed from its queue, silver is
+made every hour and gold every day."""
 
 from __future__ import annotations
 
+import dagster as dg
+
 from lakehouse.contracts.dead_letter import DEAD_LETTER
+from lakehouse.domains.conversions.assets import gold_assets, silver_assets
+from lakehouse.domains.conversions.checks import every_offset_is_accounted_for
 from lakehouse.domains.conversions.stream import PIPELINE
 from lakehouse.ledger.feed import Feed
 from lakehouse.naming import CONVERSIONS_DLQ, Domain
 from lakehouse.orchestration.landing import build_drain_sensor, build_queue_job
+from lakehouse.orchestration.scheduled import build_scheduled_job
 from lakehouse.orchestration.streams import build_stream
 
 QUEUE = Feed(CONVERSIONS_DLQ, DEAD_LETTER)
@@ -14,3 +20,17 @@ QUEUE = Feed(CONVERSIONS_DLQ, DEAD_LETTER)
 conversions_micro_batch = build_queue_job(Domain.CONVERSIONS, QUEUE)
 conversions_micro_batch_sensor = build_drain_sensor(Domain.CONVERSIONS, [QUEUE], conversions_micro_batch)
 conversions_stream = build_stream(PIPELINE)
+
+# Before maintenance, which is at 40 past and keeps the snapshots that silver has not read.
+conversions_silver, conversions_silver_schedule = build_scheduled_job(
+    "conversions_silver",
+    dg.AssetSelection.assets(*silver_assets) | dg.AssetSelection.checks(every_offset_is_accounted_for),
+    cron="25 * * * *",
+    description="Takes what is new in bronze into silver and the history of users, and holds bronze against the topic.",
+)
+conversions_gold, conversions_gold_schedule = build_scheduled_job(
+    "conversions_gold",
+    dg.AssetSelection.assets(*gold_assets),
+    cron="30 0 * * *",
+    description="Makes the days of the star schema anew that have news.",
+)

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import dagster as dg
 
-from lakehouse.domains.conversions import automation, bronze, checks
+from lakehouse.domains.conversions import assets, automation, bronze, checks
 
 defs = dg.Definitions(
-    assets=[bronze.conversions_topic, bronze.conversion_events, bronze.refused_conversions],
+    assets=[
+        bronze.conversions_topic,
+        bronze.conversion_events,
+        bronze.refused_conversions,
+        *assets.silver_assets,
+        *assets.gold_assets,
+    ],
     asset_checks=[checks.every_offset_is_accounted_for],
-    jobs=[automation.conversions_micro_batch, *automation.conversions_stream.jobs],
+    jobs=[
+        automation.conversions_micro_batch,
+        *automation.conversions_stream.jobs,
+        automation.conversions_silver,
+        automation.conversions_gold,
+    ],
+    schedules=[automation.conversions_silver_schedule, automation.conversions_gold_schedule],
     sensors=[automation.conversions_micro_batch_sensor, automation.conversions_stream.sensor],
 )

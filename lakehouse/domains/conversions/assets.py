@@ -1,0 +1,81 @@
+"""Silver and gold of the conversions as Dagster shows them: one run of Spark each, on a server that is there."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from lakehouse.adapters.iceberg.resource import IcebergResource
+from lakehouse.adapters.spark.resource import SparkResource
+from lakehouse.contracts.contract import Contract
+from lakehouse.domains.conversions import tables
+from lakehouse.naming import ANALYTICS, CONVERSION_EVENTS, CONVERSIONS, DIM_USERS, FACT_CONVERSIONS, TableName
+from lakehouse.orchestration.describe import describe_contract, freshness
+from lakehouse.orchestration.landing import RETRY
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+    from pyspark.sql import SparkSession
+
+    from lakehouse.domains.conversions.silver import Built
+
+Build = Callable[["SparkSession", "Catalog", str], "Built"]
+POOL = "conversions_models"
+"""Two runs never write to the same tables at once."""
+
+
+def _asset(contract: Contract, build: Build, *sources: TableName, **attributes: Any) -> dg.AssetsDefinition:
+    @dg.asset(  # type: ignore[untyped-decorator]
+        **{**describe_contract(contract), **attributes},
+        deps=[dg.AssetKey(source.key) for source in sources],
+        kinds={"spark", "iceberg"},
+        retry_policy=RETRY,
+        pool=POOL,
+    )
+    def table(
+        context: dg.AssetExecutionContext, spark: SparkResource, iceberg: IcebergResource
+    ) -> dg.MaterializeResult[None]:
+        with spark.session() as session:
+            built = build(session, iceberg.catalog(), context.run.run_id)
+        context.log.info("%s: %d rows, read %s, %d refused", built.table, built.rows, built.mode, built.refused)
+        return dg.MaterializeResult(metadata={"rows": built.rows, "read": str(built.mode), "refused": built.refused})
+
+    return table  # type: ignore[no-any-return]
+
+
+def _conversions(spark: "SparkSession", catalog: "Catalog", run_id: str) -> "Built":
+    from lakehouse.domains.conversions.silver import build_conversions
+
+    return build_conversions(spark, catalog, run_id=run_id)
+
+
+def _users(spark: "SparkSession", catalog: "Catalog", run_id: str) -> "Built":
+    from lakehouse.domains.conversions.silver import build_users
+
+    return build_users(spark, catalog, run_id=run_id)
+
+
+def _gold(name: str, *given: Any) -> Build:
+    def build(spark: "SparkSession", catalog: "Catalog", run_id: str) -> "Built":
+        from lakehouse.domains.conversions import gold
+
+        built: Built = getattr(gold, name)(spark, catalog, *given, run_id=run_id)
+        return built
+
+    return build
+
+
+_HOURLY = freshness(warn_hours=3, fail_hours=26)
+_DAILY: dict[str, Any] = {"owners": [ANALYTICS], "freshness_policy": freshness(warn_hours=26, fail_hours=50)}
+
+conversions = _asset(tables.CONVERSION, _conversions, CONVERSION_EVENTS, freshness_policy=_HOURLY)
+dim_users = _asset(tables.USER_VERSION, _users, CONVERSIONS, freshness_policy=_HOURLY)
+dim_user = _asset(tables.USER, _gold("build_dim_user"), DIM_USERS, **_DAILY)
+dim_hour = _asset(tables.HOUR, _gold("build_dim_hour"), **_DAILY)
+fact_conversions = _asset(tables.FACT, _gold("build_fact"), CONVERSIONS, DIM_USERS, **_DAILY)
+marts = [
+    _asset(contract, _gold("build_mart", contract), FACT_CONVERSIONS, **_DAILY)
+    for contract in (tables.DAILY, tables.HOURLY, tables.POPULARITY)
+]
+silver_assets = [conversions, dim_users]
+gold_assets = [dim_user, dim_hour, fact_conversions, *marts]

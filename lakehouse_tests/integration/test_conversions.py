@@ -1,0 +1,335 @@
+"""Silver and gold of the conversions by Spark, on real servers, held against what brute force makes of the same events.
+
+Bronze is filled here as the stream fills it; that the stream does is tested with the stream.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as sf
+
+from lakehouse.adapters.iceberg.catalog import connect, ensure_table
+from lakehouse.adapters.spark.scd2 import DELETE, OPERATION, Dimension, build_versions, changes
+from lakehouse.adapters.spark.session import open_session
+from lakehouse.contracts.contract import Contract
+from lakehouse.domains.conversions import gold, silver, tables
+from lakehouse.domains.conversions.contract import CONVERSION_EVENT
+from lakehouse.settings import Settings, load
+from lakehouse.stack import down, up
+from lakehouse_tests import conversions as expected
+from lakehouse_tests.conftest import Stack
+from lakehouse_tests.conversions import Event, at, bronze
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
+
+SEARCH = [phase for phase in Phase if phase is not Phase.shrink]
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+MARTS = (tables.DAILY, tables.HOURLY, tables.POPULARITY)
+MADE = (tables.CONVERSION, tables.USER_VERSION, tables.USER, tables.HOUR, tables.FACT, *MARTS)
+
+
+@pytest.fixture(scope="module")
+def settings(stack: Stack) -> Iterator[Settings]:
+    """Spark beside the other servers."""
+    found = load()
+    up(found, servers=["spark"])
+    try:
+        yield found
+    finally:
+        down(found, ["spark"])
+
+
+@pytest.fixture(scope="module")
+def spark(settings: Settings) -> Iterator[SparkSession]:
+    with open_session(settings) as session:
+        yield session
+        House(settings, session).clear()  # other tests begin with a bronze of their own
+
+
+class House:
+    """The tables of the conversions, emptied."""
+
+    def __init__(self, settings: Settings, spark: SparkSession) -> None:
+        self.catalog: Catalog = connect(settings)
+        self.spark = spark
+        self.clear()
+        self.bronze = ensure_table(self.catalog, CONVERSION_EVENT)
+
+    def drop(self, contract: Contract) -> None:
+        with contextlib.suppress(NoSuchTableError):
+            self.catalog.drop_table(contract.table.identifier)
+
+    def clear(self) -> None:
+        for contract in (CONVERSION_EVENT, *MADE):
+            self.drop(contract)
+
+    def land(self, events: Sequence[Event]) -> None:
+        self.bronze.refresh()
+        self.bronze.append(bronze(events))
+
+    def make_silver(self) -> list[silver.Built]:
+        made = (silver.build_conversions, silver.build_users)
+        return [make(self.spark, self.catalog, run_id="run") for make in made]
+
+    def make_gold(self) -> list[silver.Built]:
+        made = (gold.build_dim_user, gold.build_dim_hour, gold.build_fact)
+        stars = [make(self.spark, self.catalog, run_id="run") for make in made]
+        return stars + [gold.build_mart(self.spark, self.catalog, mart, run_id="run") for mart in MARTS]
+
+    def rows(self, contract: Contract) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.catalog.load_table(contract.table.identifier).scan().to_arrow().to_pylist()
+        return found
+
+    def versions(self) -> list[expected.Version]:
+        names = [column.name for column in tables.USER_VERSION.fields]
+        found = [tuple(row[name] for name in names) for row in self.rows(tables.USER_VERSION)]
+        return sorted(found, key=lambda version: (version[0], version[4]))
+
+    def judge(self, landed: Sequence[Event]) -> None:
+        """Hold every table against brute force."""
+        events = list(expected.silver(landed).values())
+        assert sorted(row["event_id"] for row in self.rows(tables.CONVERSION)) == sorted(e.event_id for e in events)
+        assert self.versions() == expected.users(events)
+        keys = {row["event_id"]: row["user_key"] for row in self.rows(tables.FACT)}
+        assert keys == expected.facts(events)
+        assert set(keys.values()) <= {row["user_key"] for row in self.rows(tables.USER)}
+        measured = {row.pop("date_key"): without_audit(row) for row in self.rows(tables.DAILY)}
+        assert measured == expected.daily(events)
+        by_hour = {(row.pop("date_key"), row.pop("hour_key")): without_audit(row) for row in self.rows(tables.HOURLY)}
+        hours = {(e.event_time.date(), e.event_time.hour) for e in events}
+        assert by_hour == {
+            hour: expected.measures([e for e in events if (e.event_time.date(), e.event_time.hour) == hour])
+            for hour in hours
+        }
+        asked: dict[tuple[date, int | None], list[str | None]] = {}
+        for event in events:
+            if event.event_type == "SINGLE":
+                asked.setdefault((event.event_time.date(), event.input_number), []).append(event.user_id)
+        assert {(r["date_key"], r["input_number"]): (r["conversions"], r["unique_users"]) for r in self.popular()} == {
+            key: (len(users), len(set(users) - {None})) for key, users in asked.items()
+        }
+
+    def popular(self) -> list[dict[str, Any]]:
+        return self.rows(tables.POPULARITY)
+
+
+def without_audit(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if not name.startswith("_audit")}
+
+
+@pytest.fixture
+def house(settings: Settings, spark: SparkSession) -> House:
+    return House(settings, spark)
+
+
+def some_events(chance: random.Random, count: int, first: int = 0, days: int = 4) -> list[Event]:
+    """Events of a few users in disorder, some of them senseless, anonymous, late, at the same time."""
+    found = []
+    for offset in range(first, first + count):
+        number = chance.choice([1, 4, 1999, 3999])
+        event = Event(
+            offset=offset,
+            event_id=f"e{offset}",
+            event_time=NOON + timedelta(hours=chance.randrange(24 * days), microseconds=chance.randrange(2)),
+            user_id=chance.choice([None, "7", "8", "9"]),
+            api_key_prefix=chance.choice(["a", "a", "b", None]),
+            client_ip=chance.choice(["10.0.0.1", "10.0.0.2", "10.9.0.1"]),
+            input_number=number,
+            output_roman=expected.roman(number),
+            response_time_nanos=chance.randrange(10_000),
+            status=chance.choice(["SUCCESS", "SUCCESS", "ERROR"]),
+            is_late_arrival=chance.random() < 0.2,
+            partition=chance.randrange(3),
+        )
+        if chance.random() < 0.1:
+            event = at(event, event_type="RANGE", range_min=1, range_max=10, output_roman=None, input_number=None)
+        found.append(event)
+    return found
+
+
+def test_numbers_are_written_as_romans_did(spark: SparkSession) -> None:
+    numbers = spark.range(-1, 4002).select("id", silver.numeral(sf.col("id")).alias("numeral")).toArrow().to_pylist()
+    assert {row["id"]: row["numeral"] for row in numbers} == {
+        number: expected.roman(number) if 1 <= number <= 3999 else None for number in range(-1, 4002)
+    }
+
+
+def test_what_makes_no_sense_is_a_dead_letter_once_and_costs_only_itself(house: House) -> None:
+    good = Event(0, "good", NOON, user_id="7")
+    senseless = {
+        "NUMBER_OUT_OF_RANGE": [at(good, input_number=n, output_roman=None) for n in (0, 4000, -1, None)],
+        "WRONG_NUMERAL": [at(good, output_roman="IIII"), at(good, output_roman=None), at(good, output_roman="iv")],
+        "NEGATIVE_RESPONSE_TIME": [at(good, response_time_nanos=-1)],
+        "INVALID_RANGE": [
+            at(good, event_type="RANGE", range_min=low, range_max=high, result_count=count)
+            for low, high, count in ((5, 4, 1), (0, 4, 1), (5, 4000, 1), (None, 4, 1), (1, None, 1), (1, 4, -1))
+        ],
+    }
+    sensible = [
+        good,
+        at(good, output_roman=None, status="ERROR"),
+        at(good, event_type="RANGE", range_min=1, range_max=3999, input_number=None, output_roman=None),
+        at(good, response_time_nanos=None, user_id=None),
+    ]
+    reasons = {}
+    landed = [at(event, offset=n, event_id=f"s{n}") for n, event in enumerate(sensible)]
+    for reason, events in senseless.items():
+        for event in events:
+            landed.append(at(event, offset=len(landed), event_id=f"s{len(landed)}"))
+            reasons[f"silver.conversions:roman-numeral-events:0:{landed[-1].offset}"] = reason
+    house.land(landed)
+    (built, _) = house.make_silver()
+    assert (built.rows, built.refused) == (len(sensible), len(reasons))
+    # As if the run had been ended between its two commits.
+    house.drop(tables.CONVERSION)
+    house.make_silver()
+    letters = house.catalog.load_table("bronze.dead_letters").scan().to_arrow().to_pylist()
+    own = [letter for letter in letters if letter["source"] == "silver.conversions"]
+    assert {letter["dead_letter_id"]: letter["error_type"] for letter in own} == reasons
+    assert len(own) == len(reasons)
+    payloads = {letter["dead_letter_id"]: letter["original_payload"] for letter in own}
+    assert payloads[next(iter(reasons))] == b'{"event_id":"s4"}'
+    assert {row["event_id"] for row in house.rows(tables.CONVERSION)} == {"s0", "s1", "s2", "s3"}
+
+
+def test_a_run_with_nothing_new_commits_nothing(house: House) -> None:
+    house.land(some_events(random.Random(1), 20))
+    house.make_silver()
+    house.make_gold()
+    before = [house.catalog.load_table(contract.table.identifier).metadata_location for contract in MADE]
+    assert {built.rows for built in (*house.make_silver(), *house.make_gold())} == {0}
+    assert [house.catalog.load_table(contract.table.identifier).metadata_location for contract in MADE] == before
+
+
+@hypothesis_settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), phases=SEARCH)
+@given(seed=st.integers(0, 10_000), sizes=st.lists(st.integers(1, 25), min_size=2, max_size=4), data=st.data())
+def test_whatever_comes_when_all_tables_are_what_brute_force_makes(
+    settings: Settings, spark: SparkSession, seed: int, sizes: list[int], data: st.DataObject
+) -> None:
+    """Batches in disorder, repeats among them, gold after some of them only."""
+    house, chance = House(settings, spark), random.Random(seed)
+    landed: list[Event] = []
+    for size in sizes:
+        new = some_events(chance, size, first=len(landed))
+        new += [at(event, offset=1_000 + event.offset) for event in chance.sample(landed, min(3, len(landed)))]
+        chance.shuffle(new)
+        landed += new
+        house.land(new)
+        if data.draw(st.booleans(), label="silver"):
+            house.make_silver()
+            if data.draw(st.booleans(), label="gold"):
+                house.make_gold()
+    house.make_silver()
+    house.make_gold()
+    house.judge(landed)
+
+
+def test_only_days_with_news_are_made_anew(house: House) -> None:
+    house.land(some_events(random.Random(3), 40))
+    house.make_silver()
+    house.make_gold()
+    before = {row["date_key"]: row["_audit_loaded_at"] for row in house.rows(tables.DAILY)}
+    house.land([Event(100, "new", NOON + timedelta(days=1))])
+    house.make_silver()
+    house.make_gold()
+    after = {row["date_key"]: row["_audit_loaded_at"] for row in house.rows(tables.DAILY)}
+    assert {day for day, made in after.items() if made != before.get(day)} == {(NOON + timedelta(days=1)).date()}
+
+
+def test_a_late_event_gives_facts_of_other_days_another_version_of_their_user(house: House) -> None:
+    first = Event(0, "a", NOON, user_id="7", api_key_prefix="old")
+    later = Event(1, "b", NOON + timedelta(days=3), user_id="7", api_key_prefix="new")
+    late = Event(2, "c", NOON + timedelta(days=2, hours=1), user_id="7", api_key_prefix="new")
+    between = Event(3, "d", NOON + timedelta(days=2, hours=2), user_id="7", api_key_prefix="new")
+    house.land([first, later, between])
+    house.make_silver()
+    house.make_gold()
+    house.judge([first, later, between])
+    house.land([late])
+    house.make_silver()
+    house.make_gold()
+    house.judge([first, later, between, late])
+
+
+# The generic function, with deletions -----------------------------------------------------------------------------
+
+THINGS = Dimension(key="key", attributes=("colour", "size"), at="at", order=("place",), deleted="gone")
+Observation = tuple[str, int, int, str | None, str | None, bool]
+OBSERVATIONS = st.lists(
+    st.tuples(
+        st.sampled_from("xyz"),
+        st.integers(0, 9),
+        st.sampled_from([None, "red", "blue"]),
+        st.sampled_from([None, "S"]),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=16,
+)
+SCHEMA = "key string, at timestamp, place long, colour string, size string, gone boolean"
+
+
+def story(observations: Sequence[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
+    """Versions by brute force: key, attributes, from, to, is current, number."""
+    found = set()
+    for key in {observation[0] for observation in observations}:
+        at_time = {o[1]: o for o in sorted((o for o in observations if o[0] == key), key=lambda o: (o[1], o[2]))}
+        states = [(time, None if o[5] else o[3:5]) for time, o in sorted(at_time.items())]
+        turns = [state for i, state in enumerate(states) if i == 0 or state[1] != states[i - 1][1]]
+        number = 0
+        for (time, state), following in zip(turns, [*turns[1:], None], strict=True):
+            if state is not None:
+                number += 1
+                end = following[0] if following else None
+                found.add((key, *state, time, end, end is None, number))
+    return found
+
+
+@hypothesis_settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), phases=SEARCH)
+@given(given_=OBSERVATIONS, cut=st.integers(0, 16))
+def test_versions_tell_of_observations_in_whatever_order_they_come(
+    spark: SparkSession, given_: list[tuple[Any, ...]], cut: int
+) -> None:
+    seen = [(key, at_, place, *rest) for place, (key, at_, *rest) in enumerate(given_)]
+    moments = {n: NOON + timedelta(hours=n) for n in range(10)}
+
+    def frame(observations: Sequence[tuple[Any, ...]]) -> Any:
+        rows = [(o[0], moments[o[1]], *o[2:]) for o in observations]
+        return spark.createDataFrame(rows, SCHEMA)
+
+    def told(versions: Any) -> set[tuple[Any, ...]]:
+        hours = {moment: n for n, moment in moments.items()} | {None: None}
+        table = versions.select(*THINGS.version_columns).toArrow().to_pylist()
+        return {tuple(hours[v] if isinstance(v, datetime) else v for v in row.values()) for row in table}
+
+    old, new = seen[:cut], seen[cut:]
+    versions = build_versions(THINGS, frame(old))
+    assert told(versions) == story(old)
+    since = {key: min(o[1] for o in new if o[0] == key) for key in {o[0] for o in new}}
+    again = [o for o in seen if o[0] in since and o[1] >= since[o[0]]]
+    found = changes(THINGS, versions, frame(again)).toArrow().to_pylist()
+    table = {(row[0], row[3]): row for row in told(versions)}
+    hours = {moment: n for n, moment in moments.items()} | {None: None}
+    for row in found:
+        operation = row.pop(OPERATION)
+        version = tuple(hours[v] if isinstance(v, datetime) else v for v in row.values())
+        place = (version[0], version[3])
+        assert (place in table) == (operation != "insert")
+        if operation == DELETE:
+            del table[place]
+        else:
+            assert table.get(place) != version, "what stays is not said"
+            table[place] = version
+    assert set(table.values()) == story(seen)
