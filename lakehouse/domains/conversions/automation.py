@@ -1,5 +1,5 @@
-"""When the conversions run in Dagster: their stream is watched, what it refused is landed from its queue, silver is
-made every hour and gold every day."""
+"""When the conversions run in Dagster: their stream is watched, its queue is landed, silver and gold are made."""
+"""
 
 from __future__ import annotations
 
