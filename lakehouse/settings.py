@@ -432,7 +432,7 @@ class Settings(BaseSettings):
     @property
     def spark_server(self) -> str:
         """The same without its parameters, for people."""
-        return self.spark_address.partition("/;")[0]
+        return self.spark_address.partition(";")[0].rstrip("/")
 
     @property
     def db_address(self) -> str:

@@ -66,7 +66,7 @@ class Home:
 @contextmanager
 def open_home(folder: Path) -> Iterator[Home]:
     """A home with ports of its own in which nothing runs yet; whatever was started is ended and removed."""
-    kafka, postgres, trino, flink, dagster, s3 = free_ports(3, 1, 1, 2, 1, 1)
+    kafka, postgres, trino, flink, spark, dagster, s3 = free_ports(3, 1, 1, 2, 2, 1, 1)
     # Nothing of the user's settings, but all that their downloads need: caches, certificates, proxies.
     ours = set(settings_module._FIELD_OF)
     environment = {name: value for name, value in os.environ.items() if name not in ours}
@@ -80,6 +80,8 @@ def open_home(folder: Path) -> Iterator[Home]:
         "LAKEHOUSE_TRINO_PORT": str(trino),
         "LAKEHOUSE_FLINK_URL": "local",
         "LAKEHOUSE_FLINK_PORT": str(flink),
+        "LAKEHOUSE_SPARK_REMOTE": "local",
+        "LAKEHOUSE_SPARK_PORT": str(spark),
         "LAKEHOUSE_DAGSTER_PORT": str(dagster),
         "LAKEHOUSE_S3_PORT": str(s3),
     }

@@ -24,6 +24,8 @@ OPENED = (
 )
 """What Spark reaches into; without, the first rows do not come out of Arrow."""
 CONFIGURATION = "spark.properties"
+IDLE_SECONDS = 30
+"""A session that ends leaves its connection to PostgreSQL open: it is ended there. One that goes on opens another."""
 
 
 class Spark(Server):
@@ -135,6 +137,8 @@ def _catalog(settings: Settings) -> dict[str, str]:
         ".jdbc.user": settings.catalog_db_user,
         ".jdbc.password": settings.catalog_db_password.get_secret_value(),
         ".jdbc.schema-version": "V1",
+        ".jdbc.options": f"-c idle_session_timeout={IDLE_SECONDS}s",
+        ".retryable_status_codes": "57P05",  # what PostgreSQL says to the next statement then
         ".warehouse": settings.warehouse_uri,
         # Other engines commit meanwhile; a table that was read once would stay as it was for half a minute.
         ".cache-enabled": "false",

@@ -59,7 +59,7 @@ def test_every_server_answers_and_listens_on_loopback_only(home: Home) -> None:
         server.name: ("running", True) for server in used(home.settings)
     }
     assert listening(home.pids()) <= {"127.0.0.1", "::ffff:127.0.0.1"}
-    assert sum(server["rss_mb"] for server in found.values()) < 4500
+    assert sum(server["rss_mb"] for server in found.values()) < 6000
 
 
 def test_each_role_enters_its_own_database_only(home: Home) -> None:
@@ -144,7 +144,12 @@ def test_another_port_takes_effect_and_a_taken_one_is_explained(home: Home) -> N
     after = home.status()
     assert after["kafka"]["address"].endswith(home.environment["LAKEHOUSE_KAFKA_PORT"])
     assert after["kafka"]["is_healthy"]
-    assert {name for name in after if after[name]["pids"] == before[name]["pids"]} == {"postgres", "trino", "flink"}
+    assert {name for name in after if after[name]["pids"] == before[name]["pids"]} == {
+        "postgres",
+        "trino",
+        "flink",
+        "spark",
+    }
 
 
 def test_down_leaves_nothing_that_it_started_and_everything_else(home: Home) -> None:

@@ -94,3 +94,13 @@ def test_a_place_in_a_bucket_is_named_in_full(name: str, value: str, problem: st
 @pytest.mark.usefixtures("project")
 def test_a_bucket_may_be_a_warehouse_as_a_whole() -> None:
     assert settings.load(warehouse="s3://lake/").warehouse_uri == "s3://lake"
+
+
+@pytest.mark.usefixtures("project")
+def test_a_token_in_the_address_of_spark_is_not_shown() -> None:
+    loaded = settings.load(spark_remote="sc://spark.example:443/;use_ssl=true;token=hunter2")
+    assert not loaded.runs_spark
+    assert loaded.spark_address.endswith("hunter2")
+    assert settings.shown(loaded, "spark_remote") == "sc://spark.example:443"
+    with pytest.raises(SettingsError, match="must start with sc://, or be `local`"):
+        settings.load(spark_remote="http://spark.example:443")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ ANSWER_SECONDS = 20
 RETRIES = 6
 """A minute, in which the server comes back when it was restarted; the client's own choice is ten."""
 
+LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
+"""They print every error of a query with its trace, before it is raised."""
+
 
 @contextmanager
 def open_session(settings: Settings) -> Iterator[SparkSession]:
@@ -27,17 +31,23 @@ def open_session(settings: Settings) -> Iterator[SparkSession]:
     Raises:
         LakehouseError: Spark does not answer, or the warehouse is where the local one cannot write.
     """
+    from pyspark.logger import PySparkLogger
     from pyspark.sql import SparkSession
+    from pyspark.sql.connect.client.reattach import ExecutePlanResponseReattachableIterator
     from pyspark.sql.connect.client.retries import DefaultPolicy
 
     if settings.runs_spark and is_s3(settings.warehouse_uri):
         raise LakehouseError(f"the local Spark works on a folder only, so far: not on {settings.warehouse_uri}")
     version(settings)
+    for name in LOGGERS:
+        PySparkLogger.getLogger(name).setLevel(logging.CRITICAL)
     session = SparkSession.builder.remote(settings.spark_address).create()
     session.client.set_retry_policies([DefaultPolicy(max_retries=RETRIES)])
     try:
         yield session
     finally:
+        # What the client has yet to say of the results that it took: after its session, it would be an error.
+        ExecutePlanResponseReattachableIterator.shutdown()
         session.stop()
 
 

@@ -22,10 +22,11 @@ from lakehouse.stack.passwords import FIELDS, S3_FIELD, ensure_passwords
 from lakehouse.stack.postgres import Postgres, databases
 from lakehouse.stack.s3 import S3Proxy
 from lakehouse.stack.server import Program
+from lakehouse.stack.spark import Spark
 from lakehouse.stack.supervision import Supervisor
 from lakehouse.stack.trino import Trino
 
-SERVERS = (Postgres(), S3Proxy(), Kafka(), Trino(), Dagster())
+SERVERS = (Postgres(), S3Proxy(), Kafka(), Trino(), Spark(), Dagster())
 SECRETS = (*FIELDS, S3_FIELD)
 
 
@@ -35,7 +36,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         for name in getattr(field.validation_alias, "choices", ()):
             monkeypatch.delenv(str(name), raising=False)
     bucket = {"warehouse": "s3://lake/wh", "compute_logs": "s3://lake/logs", "s3_endpoint": "local"}
-    return load(home=tmp_path / "a home", kafka_port=39092, trino_port=38080, s3_port=38333, **bucket)
+    return load(home=tmp_path / "a home", kafka_port=39092, trino_port=38080, spark_port=35002, s3_port=38333, **bucket)
 
 
 def read_properties(path: Path) -> dict[str, str]:
@@ -85,12 +86,17 @@ def test_every_server_listens_on_loopback_only(settings: Settings) -> None:
     Kafka().configure(settings)
     Trino().configure(settings)
     S3Proxy().configure(settings)
+    Spark().configure(settings)
     kafka = read_properties(settings.home / "kafka" / "server.properties")
     assert kafka["listeners"] == "PLAINTEXT://127.0.0.1:39092,CONTROLLER://127.0.0.1:39093"
     trino = read_properties(settings.home / "trino" / "config.properties")
     assert (trino["node.bind-ip"], trino["http-server.http.port"]) == ("127.0.0.1", "38080")
     store = read_properties(settings.home / "s3" / "s3proxy.properties")
     assert store["s3proxy.endpoint"] == "http://127.0.0.1:38333"
+    spark = read_properties(settings.home / "spark" / "spark.properties")
+    assert {value for name, value in spark.items() if name.lower().endswith(("address", ".host"))} == {"127.0.0.1"}
+    assert (spark["spark.connect.grpc.binding.port"], spark["spark.ui.port"]) == ("35002", "35003")
+    assert Spark().programs(settings)[0].env["SPARK_LOCAL_IP"] == "127.0.0.1"
     assert "listen_addresses=127.0.0.1" in Postgres().programs(settings)[0].argv
     assert "unix_socket_directories=" in Postgres().programs(settings)[0].argv
 
@@ -175,7 +181,8 @@ def test_what_env_exports_does_not_make_local_servers_look_remote(
     for name, value in exports(settings).items():
         monkeypatch.setenv(name, value)
     again = load()
-    assert (again.runs_kafka, again.runs_trino, again.runs_postgres, again.runs_s3) == (True, True, True, True)
+    servers = (again.runs_kafka, again.runs_trino, again.runs_spark, again.runs_postgres, again.runs_s3)
+    assert servers == (True,) * len(servers)
     assert (again.home, again.kafka_brokers, again.trino_port) == (settings.home, "127.0.0.1:39092", 38080)
 
 
