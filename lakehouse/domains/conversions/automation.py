@@ -1,5 +1,4 @@
 """When the conversions run in Dagster: their stream is watched, its queue is landed, silver and gold are made."""
-"""
 
 from __future__ import annotations
 
