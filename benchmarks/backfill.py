@@ -19,7 +19,7 @@ from benchmarks.lab import bars, machine, open_lab
 from benchmarks.measure import Sample
 from lakehouse.adapters.trino.query import query
 from lakehouse.domains.disorder import Shares
-from lakehouse.job import backfill, run_daily
+from lakehouse.job import backfill, run_job
 from lakehouse.naming import PGR_EVENTS, TABLES, Domain, Layer
 from lakehouse.produce import produce_service_events
 from lakehouse.settings import Settings
@@ -40,7 +40,7 @@ def run(events: int, rounds: int, *, console: Console) -> Sample:
         first = last - timedelta(days=DAYS - 1)
 
         def build() -> None:
-            run_daily(lab.settings, Domain.PGR)
+            run_job(lab.settings, "pgr_daily")
 
         def again() -> None:
             backfill(lab.settings, Domain.PGR, first, last, on_step=lambda done, total: None)

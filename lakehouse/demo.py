@@ -11,13 +11,23 @@ from rich.table import Table
 from lakehouse.adapters.trino.query import query
 from lakehouse.audit import run_audit
 from lakehouse.domains.disorder import Shares
+from lakehouse.domains.pipelines import PIPELINES
 from lakehouse.errors import LakehouseError
-from lakehouse.job import run_daily
-from lakehouse.naming import PGR_CASE_LIFECYCLE, PGR_FUNNEL_DAILY, Domain
-from lakehouse.produce import produce_service_events
+from lakehouse.job import run_job
+from lakehouse.naming import (
+    CONVERSIONS_DAILY,
+    CONVERSIONS_DLQ,
+    CONVERSIONS_TOPIC,
+    DIM_USER,
+    FACT_CONVERSIONS,
+    PGR_CASE_LIFECYCLE,
+    PGR_FUNNEL_DAILY,
+    Domain,
+)
+from lakehouse.produce import produce_conversions, produce_service_events
 from lakehouse.settings import LOOPBACK, Settings
 
-DOMAINS: tuple[Domain, ...] = (Domain.PGR,)
+DOMAINS: tuple[Domain, ...] = (Domain.PGR, Domain.CONVERSIONS)
 """Domains that have something to show."""
 
 LANDING_SECONDS = 240.0
@@ -30,6 +40,16 @@ SLA_BY_WARD = f"""
     select tenant_id, ward_id, sum(cohort_cases) as cases, sum(cohort_met_sla) as met_sla,
         sum(cohort_breached_sla) as breached_sla
     from {PGR_FUNNEL_DAILY.sql} group by tenant_id, ward_id order by cases desc limit 8
+"""
+CONVERSIONS_BY_DAY = f"""
+    select date_key, conversions, unique_users, round(100 * error_rate, 2) as error_percent,
+        round(p95_response_nanos / 1e6, 2) as p95_ms, round(100 * late_share, 2) as late_percent
+    from {CONVERSIONS_DAILY.sql} order by date_key
+"""
+CONVERSIONS_BY_TIER = f"""
+    select u.activity_tier, count(*) as conversions, count(distinct f.user_id) as users
+    from {FACT_CONVERSIONS.sql} f join {DIM_USER.sql} u on f.user_key = u.user_key
+    where f.user_id is not null group by u.activity_tier order by conversions desc
 """
 
 
@@ -53,12 +73,53 @@ def run_demo(settings: Settings, console: Console, *, count: int, domains: Seque
 
     settings = settings_module.load()
     shares = Shares(late=0.02, duplicate=0.01, malformed=0.01)
-    produce_service_events(settings, console, count, seed=time.time_ns(), shares=shares)
-    _wait_until_landed(settings, console)
-    _build(settings, console)
-    _answer(settings, console, "Cases by status", CASES_BY_STATUS)
-    _answer(settings, console, "Service level by ward, the busiest", SLA_BY_WARD)
+    if Domain.CONVERSIONS in chosen:
+        # First: what the stream lands comes with its next checkpoint, while the other domain is at work.
+        _start_stream(settings, console)
+        produce_conversions(settings, console, count, seed=time.time_ns(), shares=shares, days=3)
+    if Domain.PGR in chosen:
+        produce_service_events(settings, console, count, seed=time.time_ns(), shares=shares)
+        _wait_until_landed(settings, console)
+        _build(settings, console, "pgr_daily", "dbt on Trino")
+        _answer(settings, console, "Cases by status", CASES_BY_STATUS)
+        _answer(settings, console, "Service level by ward, the busiest", SLA_BY_WARD)
+    if Domain.CONVERSIONS in chosen:
+        _wait_until_streamed(settings, console)
+        for job in ("conversions_silver", "conversions_gold"):
+            _build(settings, console, job, "Spark")
+        _answer(settings, console, "Conversions by day", CONVERSIONS_BY_DAY)
+        _answer(settings, console, "Conversions by the tier that the user had then", CONVERSIONS_BY_TIER)
     return _verdict(settings, console, began)
+
+
+def _start_stream(settings: Settings, console: Console) -> None:
+    from lakehouse import stream
+    from lakehouse.domains.conversions.stream import PIPELINE
+
+    with console.status("Starting the stream in Flink"):
+        if not stream.status(settings, PIPELINE).is_alive:
+            stream.start(settings, PIPELINE)
+    console.print(f"[green]✓[/green] Flink lands {CONVERSIONS_TOPIC.name}, a commit every {settings.checkpoint_sec} s")
+
+
+def _wait_until_streamed(settings: Settings, console: Console) -> None:
+    """By the audit: until every record is in bronze, a repeat, or a dead letter."""
+    topics = (CONVERSIONS_TOPIC.name, CONVERSIONS_DLQ.name)
+    with console.status("Waiting for the stream's next commits") as status:
+        deadline = time.monotonic() + LANDING_SECONDS
+        while True:
+            accounts = run_audit(settings).accounts
+            waiting = sum(account.in_flight for account in accounts if account.source in topics)
+            if not waiting:
+                break
+            status.update(f"Waiting for the stream's next commits: {waiting:,} records to go")
+            if time.monotonic() > deadline:
+                raise LakehouseError(
+                    f"{waiting:,} records were not landed within {LANDING_SECONDS:.0f} s; "
+                    "`lakehouse stream status` and `lakehouse logs flink` say why"
+                )
+            time.sleep(2)
+    console.print("[green]✓[/green] landed in bronze by Flink, and what it refused by Dagster's sensor")
 
 
 def _wait_until_landed(settings: Settings, console: Console) -> None:
@@ -87,10 +148,10 @@ def _wait_until_landed(settings: Settings, console: Console) -> None:
     console.print(f"[green]✓[/green] landed in bronze by Dagster's sensor, {settings.kafka_topic} is drained")
 
 
-def _build(settings: Settings, console: Console) -> None:
-    with console.status("Building silver and gold: dagster job launch -j pgr_daily"):
-        run_daily(settings, Domain.PGR)
-    console.print("[green]✓[/green] silver and gold are built and tested by dbt on Trino")
+def _build(settings: Settings, console: Console, job: str, engine: str) -> None:
+    with console.status(f"Building: dagster job launch -j {job}"):
+        run_job(settings, job)
+    console.print(f"[green]✓[/green] {job}: built by {engine}")
 
 
 def _answer(settings: Settings, console: Console, title: str, sql: str) -> None:
@@ -104,12 +165,15 @@ def _answer(settings: Settings, console: Console, title: str, sql: str) -> None:
 def _verdict(settings: Settings, console: Console, began: float) -> bool:
     report = run_audit(settings)
     rows = sum(account.bronze for account in report.accounts)
-    letters = sum(account.dead_letters for account in report.accounts)
+    # Those that came through a stream's queue are on the account of the topic that it serves.
+    queues = {pipeline.refused.name for pipeline in PIPELINES}
+    letters = sum(account.dead_letters for account in report.accounts if account.source not in queues)
+    repeats = sum(account.duplicates for account in report.accounts if account.source not in queues)
     is_good = report.verdict == "complete" and not report.in_flight
     colour = "green" if is_good else "red"
     console.print(
-        f"Audit: [bold {colour}]{report.verdict}[/bold {colour}]: {rows + letters:,} records came in, "
-        f"{rows:,} are in bronze and {letters:,} among the dead letters, {report.in_flight:,} wait"
+        f"Audit: [bold {colour}]{report.verdict}[/bold {colour}]: {rows + letters + repeats:,} records came in, "
+        f"{rows:,} are in bronze, {repeats:,} were repeats, {letters:,} are dead letters, {report.in_flight:,} wait"
     )
     for account in report.accounts:
         for gap in account.gaps:

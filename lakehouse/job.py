@@ -28,18 +28,18 @@ _STEP = re.compile(r"(\d+) of (\d+) (?:OK|PASS|WARN|ERROR|FAIL|SKIP)")
 Progress = Callable[[int, int], None]
 
 
-def run_daily(
+def run_job(
     settings: Settings,
-    domain: Domain,
+    job: str,
     tags: Mapping[str, str] | None = None,
     *,
     on_step: Progress = lambda done, total: None,
 ) -> None:
-    """Run the daily job of a domain in a process of its own.
+    """Run a job in a process of its own.
 
     Args:
         settings: Where the servers are.
-        domain: Which of the daily jobs.
+        job: Its name.
         tags: Tags of the run.
         on_step: Called with the number of models and tests that dbt is done with, and of all.
 
@@ -49,7 +49,6 @@ def run_daily(
     environment = exports(settings)
     if not Path(environment["DAGSTER_HOME"], "dagster.yaml").exists():
         raise LakehouseError("Dagster has never run here; `lakehouse up` starts it")
-    job = f"{domain}_daily"
     command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "lakehouse.definitions", "-j", job]
     last_words = deque[str](maxlen=LAST_WORDS)
     with subprocess.Popen(  # noqa: S603
@@ -72,7 +71,7 @@ def backfill(settings: Settings, domain: Domain, first: date, last: date, *, on_
     """Process days of silver and gold again, both ends included, in one run; what waits on the topics is landed first.
 
     Raises:
-        LakehouseError: as `run_daily`, and where the first day is after the last, or a day is none of `DAILY`.
+        LakehouseError: as `run_job`, and where the first day is after the last, or a day is none of `DAILY`.
     """
     if first > last:
         raise LakehouseError(f"the first day, {first}, is after the last, {last}")
@@ -81,4 +80,4 @@ def backfill(settings: Settings, domain: Domain, first: date, last: date, *, on_
             days = f"{DAILY.get_first_partition_key()} to {DAILY.get_last_partition_key()}"
             raise LakehouseError(f"{day} is none of the days that can be processed again: {days}")
     tags = {ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(last)}
-    run_daily(settings, domain, tags, on_step=on_step)
+    run_job(settings, f"{domain}_daily", tags, on_step=on_step)
