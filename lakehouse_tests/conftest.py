@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -59,6 +60,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say what was left out."""
     if not os.environ.get(REAL_DATA):
         terminalreporter.write_line(f"tests with real data are left out: {REAL_DATA} is not set", yellow=True)
+
+
+def questions_of_the_readme() -> list[str]:
+    """The questions in SQL that the README shows."""
+    readme = Path(__file__).resolve().parents[1] / "README.md"
+    blocks = re.findall(r"```sql\n(.*?)```", readme.read_text(), re.DOTALL)
+    return [question for block in blocks for question in block.split(";") if question.strip()]
 
 
 def audit_of_topic(*, deep: bool) -> Report:

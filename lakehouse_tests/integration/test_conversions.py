@@ -29,7 +29,7 @@ from lakehouse.domains.conversions.contract import CONVERSION_EVENT
 from lakehouse.settings import Settings, load
 from lakehouse.stack import down, up
 from lakehouse_tests import conversions as expected
-from lakehouse_tests.conftest import Stack
+from lakehouse_tests.conftest import Stack, questions_of_the_readme
 from lakehouse_tests.conversions import Event, at, bronze
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
@@ -234,6 +234,16 @@ def test_whatever_comes_when_all_tables_are_what_brute_force_makes(
     house.make_silver()
     house.make_gold()
     house.judge(landed)
+
+
+def test_the_questions_of_the_readme_have_answers(house: House, stack: Stack) -> None:
+    house.land(some_events(random.Random(5), 30))
+    house.make_silver()
+    house.make_gold()
+    questions = [question for question in questions_of_the_readme() if "conversions" in question]
+    assert len(questions) >= 2
+    for question in questions:
+        assert stack.sql(question), question
 
 
 def test_only_days_with_news_are_made_anew(house: House) -> None:

@@ -20,7 +20,7 @@ import pytest
 from lakehouse.domains.feeds import ensure_topics
 from lakehouse.settings import load
 from lakehouse_tests import recount
-from lakehouse_tests.conftest import REAL_DATA, Feed, Message, Stack, audit_of_topic
+from lakehouse_tests.conftest import REAL_DATA, Feed, Message, Stack, audit_of_topic, questions_of_the_readme
 from lakehouse_tests.real_data import convert
 from lakehouse_tests.real_data.convert import Record
 from lakehouse_tests.recount import Row, Sent
@@ -130,6 +130,14 @@ def test_every_day_ends_with_the_backlog_that_the_events_so_far_say(delivery: De
     wanted = recount.backlog(delivery.events, min(last_day, datetime.now(UTC).date()))
     found = rows(delivery, "gold.pgr_backlog_daily")
     assert_same(found, wanted, "backlog_date", "tenant_id", "ward_id", "channel", "status")
+
+
+@pytest.mark.parametrize("delivery", ["after late events"], indirect=True)
+def test_the_questions_of_the_readme_have_answers(delivery: Delivery) -> None:
+    questions = [question for question in questions_of_the_readme() if "conversions" not in question]
+    assert len(questions) >= 4
+    for question in questions:
+        assert delivery.feed.stack.sql(question), question
 
 
 def test_the_audit_is_complete_and_counts_what_was_sent(delivery: Delivery) -> None:

@@ -10,7 +10,6 @@ import gzip
 import json
 import os
 import random
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +21,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lakehouse.settings import PROJECT
 from lakehouse_tests import recount
 from lakehouse_tests.conftest import REAL_DATA, Stack
 from lakehouse_tests.real_data import convert
@@ -171,15 +169,6 @@ def test_the_marts_say_of_them_what_their_events_say(stack: Stack, landed: list[
     for row in found:
         case = wanted[row[0], row[1]]
         assert row == [case[name] for name in columns]
-
-
-def test_the_questions_of_the_readme_have_answers(stack: Stack, landed: list[Landed]) -> None:
-    assert landed
-    blocks = re.findall(r"```sql\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
-    questions = [question for block in blocks for question in block.split(";") if question.strip()]
-    assert len(questions) >= 4
-    for question in questions:
-        assert stack.sql(question), question
 
 
 def test_the_audit_of_all_files_closes(landed: list[Landed]) -> None:
