@@ -40,7 +40,7 @@ def reader_positions(settings: Settings, catalog: Catalog, names: Collection[Tab
         table = find_table(catalog, name) if name.layer is not Layer.BRONZE else None
         if table is None or SOURCE_SNAPSHOT not in table.schema().column_names:
             continue
-        if said := positions(table):
+        if said := positions(table, table.current_snapshot()):
             read |= set(said.values())
             continue
         _, rows = query(settings, f"select max_by({SOURCE_SNAPSHOT}, {LOADED_AT}) from {name.sql}")  # noqa: S608

@@ -105,22 +105,23 @@ def _landed(
 ) -> Iterator[dg.AssetMaterialization]:
     """A materialisation of each table with snapshots since the cursor, which moves on to the newest."""
     from lakehouse.adapters.iceberg.catalog import find_table
-    from lakehouse.adapters.iceberg.history import added, is_rewrite, since
+    from lakehouse.adapters.iceberg.history import added, since
 
     catalog = iceberg.catalog()
     for contract in (pipeline.contract, DUPLICATE):
         table = find_table(catalog, contract.table)
-        new = since(table, cursor.get(str(contract.table))) if table is not None else []
-        if table is None or not new:
+        newest = table.current_snapshot() if table is not None else None
+        if table is None or newest is None:
             continue
-        cursor[str(contract.table)] = new[-1].snapshot_id
-        total = added(new[-1:], "total-records")
-        new = [snapshot for snapshot in new if not is_rewrite(snapshot)]
+        new = since(table, newest, cursor.get(str(contract.table)))
+        cursor[str(contract.table)] = newest.snapshot_id
+        # What was seen last may be gone from the history.
+        new = [newest] if new is None else new
         rows, files = added(new, "added-records"), added(new, "added-data-files")
         if not rows:
             continue
         metadata: dict[str, Any] = {
-            "dagster/row_count": total,
+            "dagster/row_count": added([newest], "total-records"),
             "rows": rows,
             "files": files,
             "snapshots": len(new),

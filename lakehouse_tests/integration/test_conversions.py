@@ -21,8 +21,9 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as sf
 
 from lakehouse.adapters.iceberg.catalog import connect, ensure_table
-from lakehouse.adapters.spark.scd2 import DELETE, OPERATION, Dimension, build_versions, changes
+from lakehouse.adapters.spark.scd2 import DELETE, OPERATION, SINCE, Dimension, build_versions, changes
 from lakehouse.adapters.spark.session import open_session
+from lakehouse.adapters.spark.workspace import Workspace
 from lakehouse.contracts.contract import Contract
 from lakehouse.domains.conversions import gold, silver, tables
 from lakehouse.domains.conversions.contract import CONVERSION_EVENT
@@ -63,7 +64,7 @@ class House:
 
     def __init__(self, settings: Settings, spark: SparkSession) -> None:
         self.catalog: Catalog = connect(settings)
-        self.spark = spark
+        self.work = Workspace(spark, self.catalog, "run")
         self.clear()
         self.bronze = ensure_table(self.catalog, CONVERSION_EVENT)
 
@@ -81,12 +82,11 @@ class House:
 
     def make_silver(self) -> list[silver.Built]:
         made = (silver.build_conversions, silver.build_users)
-        return [make(self.spark, self.catalog, run_id="run") for make in made]
+        return [make(self.work) for make in made]
 
     def make_gold(self) -> list[silver.Built]:
         made = (gold.build_dim_user, gold.build_dim_hour, gold.build_fact)
-        stars = [make(self.spark, self.catalog, run_id="run") for make in made]
-        return stars + [gold.build_mart(self.spark, self.catalog, mart, run_id="run") for mart in MARTS]
+        return [make(self.work) for make in made] + [gold.build_mart(self.work, mart) for mart in MARTS]
 
     def rows(self, contract: Contract) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.catalog.load_table(contract.table.identifier).scan().to_arrow().to_pylist()
@@ -329,7 +329,8 @@ def test_versions_tell_of_observations_in_whatever_order_they_come(
     assert told(versions) == story(old)
     since = {key: min(o[1] for o in new if o[0] == key) for key in {o[0] for o in new}}
     again = [o for o in seen if o[0] in since and o[1] >= since[o[0]]]
-    found = changes(THINGS, versions, frame(again)).toArrow().to_pylist()
+    begins = spark.createDataFrame([(key, moments[n]) for key, n in since.items()], f"key string, {SINCE} timestamp")
+    found = changes(THINGS, versions, frame(again), begins).toArrow().to_pylist()
     table = {(row[0], row[3]): row for row in told(versions)}
     hours = {moment: n for n, moment in moments.items()} | {None: None}
     for row in found:

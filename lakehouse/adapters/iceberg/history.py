@@ -41,71 +41,57 @@ class Read:
     """Snapshot to read up to."""
 
 
-def plan_read(name: TableName, source: Table | None, position: int | None) -> Read:
-    """How a reader that has seen ``position`` of a table gets to the newest snapshot."""
-    newest = source.current_snapshot() if source is not None else None
+def plan_read(name: TableName, source: Table | None, newest: Snapshot | None, position: int | None) -> Read:
+    """How a reader that has seen ``position`` of a table gets to a newer snapshot of it."""
     if source is None or newest is None:
         return Read(name, Mode.NOTHING, None, None)
     end = newest.snapshot_id
-    if position is None or all(s.snapshot_id != position for s in ancestors_of(newest, source.metadata)):
+    new = since(source, newest, position)
+    if position is None or new is None:
         return Read(name, Mode.ALL, None, end)
-    new = [snapshot for snapshot in since(source, position) if not is_rewrite(snapshot)]
     if added(new, "deleted-data-files") or added(new, "added-delete-files"):
         return Read(name, Mode.ALL, None, end)
     return Read(name, Mode.CHANGES if added(new, "added-records") else Mode.NOTHING, position, end)
 
 
-def position_of(reader: Table, source: TableName) -> int | None:
-    """Up to which snapshot of a source a table is complete, as the newest commit that says so does."""
-    return positions(reader).get(f"{READ}{source}")
-
-
-def positions(reader: Table) -> dict[str, int]:
+def positions(reader: Table, newest: Snapshot | None) -> dict[str, int]:
     """Up to which snapshot of each of its sources a table is complete, by `READ` and the source's name."""
-    return {name: int(value) for name, (_, value) in _said(reader).items()}
+    return {name: int(value) for name, (_, value) in _said(reader, newest).items()}
 
 
 def sayings(reader: Table) -> set[int]:
     """The snapshots of a table that say so: without them it would begin anew."""
-    return {snapshot_id for snapshot_id, _ in _said(reader).values()}
+    return {snapshot_id for snapshot_id, _ in _said(reader, reader.current_snapshot()).values()}
 
 
-def _said(reader: Table) -> dict[str, tuple[int, str]]:
-    newest: dict[str, tuple[int, str]] = {}
-    for snapshot in ancestors_of(reader.current_snapshot(), reader.metadata):
-        for name, value in _summary(snapshot).items():
+def _said(reader: Table, newest: Snapshot | None) -> dict[str, tuple[int, str]]:
+    found: dict[str, tuple[int, str]] = {}
+    for snapshot in ancestors_of(newest, reader.metadata):
+        for name, value in said(snapshot).items():
             if name.startswith(READ):
-                newest.setdefault(name, (snapshot.snapshot_id, value))
-    return newest
+                found.setdefault(name, (snapshot.snapshot_id, value))
+    return found
 
 
-def said_since(table: Table, snapshot_id: int | None, name: str) -> list[str] | None:
-    """What the commits since a snapshot say under a name; None where one says nothing, or the snapshot is gone."""
-    found: list[str] = []
-    for snapshot in ancestors_of(table.current_snapshot(), table.metadata):
+def since(table: Table, newest: Snapshot | None, snapshot_id: int | None) -> list[Snapshot] | None:
+    """What changed rows of a table after a snapshot, or ever, the oldest first; None where that snapshot is gone."""
+    found: list[Snapshot] = []
+    for snapshot in ancestors_of(newest, table.metadata):
         if snapshot.snapshot_id == snapshot_id:
-            return found
-        if is_rewrite(snapshot):
-            continue
-        if name not in _summary(snapshot):
-            return None
-        found.append(_summary(snapshot)[name])
-    return None
-
-
-def since(table: Table, snapshot_id: int | None) -> list[Snapshot]:
-    """Snapshots of a table after one, the oldest first; all it has, where that one is gone or none is given."""
-    found = []
-    for snapshot in ancestors_of(table.current_snapshot(), table.metadata):
-        if snapshot.snapshot_id == snapshot_id:
-            break
-        found.append(snapshot)
-    return found[::-1]
+            return found[::-1]
+        if not _is_rewrite(snapshot):
+            found.append(snapshot)
+    return found[::-1] if snapshot_id is None else None
 
 
 def added(snapshots: Sequence[Snapshot], what: str) -> int:
     """Sum of a number in the snapshots' summaries, e.g. ``added-records``."""
-    return sum(int(_summary(snapshot).get(what, 0)) for snapshot in snapshots)
+    return sum(int(said(snapshot).get(what, 0)) for snapshot in snapshots)
+
+
+def said(snapshot: Snapshot) -> dict[str, str]:
+    """A snapshot's summary."""
+    return snapshot.summary.additional_properties if snapshot.summary else {}
 
 
 def read_added(table: Table, snapshots: Sequence[Snapshot], columns: Sequence[str]) -> pa.Table:
@@ -124,10 +110,6 @@ def read_added(table: Table, snapshots: Sequence[Snapshot], columns: Sequence[st
     return ArrowScan(table.metadata, table.io, table.schema().select(*columns), AlwaysTrue()).to_table(tasks)
 
 
-def is_rewrite(snapshot: Snapshot) -> bool:
+def _is_rewrite(snapshot: Snapshot) -> bool:
     """Whether it only put files together: no row is another one."""
     return snapshot.summary is not None and snapshot.summary.operation is Operation.REPLACE
-
-
-def _summary(snapshot: Snapshot) -> dict[str, str]:
-    return snapshot.summary.additional_properties if snapshot.summary else {}

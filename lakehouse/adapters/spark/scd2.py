@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 VALIDITY = ("valid_from", "valid_to", "is_current", "version")
 """Columns of every version: ``valid_from ≤ t < valid_to``, null while open; versions of a key count from 1."""
 OPERATION = "operation"
+SINCE = "_since"
 INSERT, UPDATE, DELETE = "insert", "update", "delete"
 
 
@@ -53,26 +54,26 @@ def build_versions(dimension: Dimension, observations: DataFrame) -> DataFrame:
     return _versions(dimension, observations.withColumn("_before", sf.lit(0)))
 
 
-def changes(dimension: Dimension, versions: DataFrame, observations: DataFrame) -> DataFrame:
+def changes(dimension: Dimension, versions: DataFrame, observations: DataFrame, since: DataFrame) -> DataFrame:
     """What has to change in a table of versions, so that it tells of observations that came since.
 
     Args:
         dimension: Which.
-        versions: The table; of the keys of the observations, at least.
-        observations: Of each key that has new ones: all from the earliest new one on, old and new.
+        versions: The table.
+        observations: Of each key whose history changes: all from a time on, old and new.
+        since: These keys, and in `SINCE` that time.
 
     Returns:
         Columns of a version and `OPERATION`. A version is known by key and ``valid_from``; those that stay as they
         are are not among the rows.
     """
     key, at = dimension.key, dimension.at
-    since = observations.groupBy(key).agg(sf.min(at).alias("_since"))
     touched = versions.select(*dimension.version_columns).join(since, key)
-    is_before = sf.col("valid_from") < sf.col("_since")
+    is_before = sf.col("valid_from") < sf.col(SINCE)
     newest_first = Window.partitionBy(key).orderBy(sf.col("valid_from").desc())
     # The version that holds when the new story begins: it may be cut short, or go on. A thing that was gone has none.
     anchors = touched.where(is_before).withColumn("_n", sf.row_number().over(newest_first)).where("_n = 1")
-    anchors = anchors.where(sf.col("valid_to").isNull() | (sf.col("valid_to") >= sf.col("_since")))
+    anchors = anchors.where(sf.col("valid_to").isNull() | (sf.col("valid_to") >= sf.col(SINCE)))
     counted = touched.where(is_before).groupBy(key).agg(sf.max("version").alias("_counted"))
     begun = anchors.select(
         key,

@@ -14,12 +14,10 @@ from lakehouse.orchestration.describe import describe_contract, freshness
 from lakehouse.orchestration.landing import RETRY
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog import Catalog
-    from pyspark.sql import SparkSession
-
+    from lakehouse.adapters.spark.workspace import Workspace
     from lakehouse.domains.conversions.silver import Built
 
-Build = Callable[["SparkSession", "Catalog", str], "Built"]
+Build = Callable[["Workspace"], "Built"]
 POOL = "conversions_models"
 """Two runs never write to the same tables at once."""
 
@@ -35,31 +33,31 @@ def _asset(contract: Contract, build: Build, *sources: TableName, **attributes: 
     def table(
         context: dg.AssetExecutionContext, spark: SparkResource, iceberg: IcebergResource
     ) -> dg.MaterializeResult[None]:
+        from lakehouse.adapters.spark.workspace import Workspace
+
         with spark.session() as session:
-            built = build(session, iceberg.catalog(), context.run.run_id)
+            built = build(Workspace(session, iceberg.catalog(), context.run.run_id))
         context.log.info("%s: %d rows, read %s, %d refused", built.table, built.rows, built.mode, built.refused)
         return dg.MaterializeResult(metadata={"rows": built.rows, "read": str(built.mode), "refused": built.refused})
 
     return table  # type: ignore[no-any-return]
 
 
-def _conversions(spark: "SparkSession", catalog: "Catalog", run_id: str) -> "Built":
-    from lakehouse.domains.conversions.silver import build_conversions
+def _silver(name: str) -> Build:
+    def build(work: "Workspace") -> "Built":
+        from lakehouse.domains.conversions import silver
 
-    return build_conversions(spark, catalog, run_id=run_id)
+        built: Built = getattr(silver, name)(work)
+        return built
 
-
-def _users(spark: "SparkSession", catalog: "Catalog", run_id: str) -> "Built":
-    from lakehouse.domains.conversions.silver import build_users
-
-    return build_users(spark, catalog, run_id=run_id)
+    return build
 
 
 def _gold(name: str, *given: Any) -> Build:
-    def build(spark: "SparkSession", catalog: "Catalog", run_id: str) -> "Built":
+    def build(work: "Workspace") -> "Built":
         from lakehouse.domains.conversions import gold
 
-        built: Built = getattr(gold, name)(spark, catalog, *given, run_id=run_id)
+        built: Built = getattr(gold, name)(work, *given)
         return built
 
     return build
@@ -68,8 +66,8 @@ def _gold(name: str, *given: Any) -> Build:
 _HOURLY = freshness(warn_hours=3, fail_hours=26)
 _DAILY: dict[str, Any] = {"owners": [ANALYTICS], "freshness_policy": freshness(warn_hours=26, fail_hours=50)}
 
-conversions = _asset(tables.CONVERSION, _conversions, CONVERSION_EVENTS, freshness_policy=_HOURLY)
-dim_users = _asset(tables.USER_VERSION, _users, CONVERSIONS, freshness_policy=_HOURLY)
+conversions = _asset(tables.CONVERSION, _silver("build_conversions"), CONVERSION_EVENTS, freshness_policy=_HOURLY)
+dim_users = _asset(tables.USER_VERSION, _silver("build_users"), CONVERSIONS, freshness_policy=_HOURLY)
 dim_user = _asset(tables.USER, _gold("build_dim_user"), DIM_USERS, **_DAILY)
 dim_hour = _asset(tables.HOUR, _gold("build_dim_hour"), **_DAILY)
 fact_conversions = _asset(tables.FACT, _gold("build_fact"), CONVERSIONS, DIM_USERS, **_DAILY)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pyspark.sql import Window
 from pyspark.sql import functions as sf
 
-from lakehouse.adapters.iceberg.catalog import ensure_table, find_table
-from lakehouse.adapters.iceberg.history import READ, Mode, Read, added, plan_read, position_of, since
-from lakehouse.adapters.spark.scd2 import Dimension, changes, merge
-from lakehouse.adapters.spark.tables import as_of, committing, rows
-from lakehouse.contracts.contract import Rule
+from lakehouse.adapters.iceberg.history import READ, Mode, Read, added, since
+from lakehouse.adapters.spark.scd2 import SINCE, Dimension, changes, merge
+from lakehouse.adapters.spark.workspace import Workspace
+from lakehouse.contracts.contract import Contract, Rule
 from lakehouse.contracts.lineage import AUDIT, LOADED_AT, SOURCE_SNAPSHOT
 from lakehouse.domains.conversions.source import LARGEST, NUMERALS
 from lakehouse.domains.conversions.tables import CONVERSION, TRACKED, USER_VERSION
@@ -22,9 +23,16 @@ from lakehouse.ledger.misfits import refuse
 from lakehouse.naming import CONVERSION_EVENTS, CONVERSIONS, DIM_USERS, TableName
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog import Catalog
-    from pyiceberg.table import Table
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyiceberg.table.snapshots import Snapshot
+    from pyspark.sql import Column, DataFrame
+
+Days = Sequence[str] | None
+"""ISO dates; None for every day."""
+DAYS = "days"
+"""What a commit says of the days that it replaced: a JSON list of them, or `EVERY_DAY`."""
+EVERY_DAY = "all"
+MANY = 1_000
+"""More days than these are said as all of them."""
 
 HIGH_ACTIVITY = 10
 """Requests on the day before from which on a user is in the highest tier."""
@@ -37,6 +45,8 @@ USERS = Dimension(
 )
 _IN_ORDER = ("kafka_timestamp", "kafka_partition", "kafka_offset")
 _CHANGES = "changes"
+_BEFORE_ALL = -(10**15)
+"""Microseconds; a time before every event."""
 
 
 @dataclass(frozen=True)
@@ -83,19 +93,22 @@ RULES = (
 """What makes a conversion senseless; the first rule that holds is the reason."""
 
 
-def build_conversions(spark: SparkSession, catalog: Catalog, *, run_id: str) -> Built:
+def build_conversions(work: Workspace, days: Days = ()) -> Built:
     """Take what is new in bronze: what makes sense into silver, once an event id, the rest to the dead letters.
 
     The letters are committed first, so a run that was ended leaves nothing unsaid; a repeat adds neither twice.
 
+    Args:
+        work: Where.
+        days: Days to make anew, as ISO dates, instead of taking what is new.
+
     Raises:
         LedgerConflictError: other writers of the dead letters won every race.
     """
-    silver = ensure_table(catalog, CONVERSION)
-    read = plan_read(CONVERSION_EVENTS, find_table(catalog, CONVERSION_EVENTS), position_of(silver, CONVERSION_EVENTS))
-    if read.mode is Mode.NOTHING:
-        return Built(CONVERSIONS, read.mode, 0)
-    judged = judge(rows(spark, read)).cache()
+    read = work.plan(CONVERSION_EVENTS, CONVERSION)
+    if read.end is None or (read.mode is Mode.NOTHING and not days):
+        return Built(CONVERSIONS, Mode.NOTHING, 0)
+    judged = judge(on_days(work.as_of(read), days) if days else work.rows(read)).cache()
     try:
         misfits = judged.where("reason is not null").select(
             *(column.name for column in CONVERSION.lineage if column.name.startswith("kafka_")),
@@ -104,28 +117,32 @@ def build_conversions(spark: SparkSession, catalog: Catalog, *, run_id: str) -> 
             sf.col("reason.error_type").alias("error_type"),
             sf.col("reason.message").alias("error_message"),
         )
-        refused = refuse(catalog, CONVERSION, misfits.toArrow(), run_id=run_id)
-        good = first_of_each(judged.where("reason is null"))
-        columns = [column.name for column in CONVERSION.columns]
-        audited(good, run_id, read.end).select(*columns).createOrReplaceTempView(_CHANGES)
-        last = silver.current_snapshot()
-        days = days_of(good)
-        if days is None:
-            pass_over(silver, CONVERSION_EVENTS, read)
-            return Built(CONVERSIONS, read.mode, 0, refused)
-        # A repeat tells of the same time, so the days of the batch are all that have to be looked at.
-        merge = f"""MERGE INTO {CONVERSIONS.spark} AS t USING {_CHANGES} AS s
-ON t.event_id = s.event_id AND t.event_time >= TIMESTAMP '{days[0]}' AND t.event_time < TIMESTAMP '{days[1]}'
-WHEN NOT MATCHED THEN INSERT ({", ".join(columns)}) VALUES ({", ".join(f"s.{name}" for name in columns)})"""
-        with committing(spark, {CONVERSION_EVENTS: read.end}):
-            spark.sql(merge).collect()
+        refused = refuse(work.catalog, CONVERSION, misfits.toArrow(), run_id=work.run_id)
+        good = audited(first_of_each(judged.where("reason is null")), work, read)
+        good = good.select(*(column.name for column in CONVERSION.columns))
+        before = work.head(CONVERSIONS)
+        if days:
+            replace_days(work, CONVERSION, good, {}, days)
+        else:
+            _insert_new(work, good, read)
+        new = since(work.catalog.load_table(CONVERSIONS.identifier), work.head(CONVERSIONS), _id(before))
     finally:
         judged.unpersist()
-    silver.refresh()
-    new = since(silver, last.snapshot_id if last else None)
-    if position_of(silver, CONVERSION_EVENTS) != read.end:
-        pass_over(silver, CONVERSION_EVENTS, read)
-    return Built(CONVERSIONS, read.mode, added(new, "added-records"), refused)
+    return Built(CONVERSIONS, read.mode, added(new or [], "added-records"), refused)
+
+
+def _insert_new(work: Workspace, good: DataFrame, read: Read) -> None:
+    bounds = days_of(good)
+    if bounds is not None:
+        good.createOrReplaceTempView(_CHANGES)
+        columns = ", ".join(good.columns)
+        # A repeat tells of the same time, so the days of the batch are all that have to be looked at.
+        merge = f"""MERGE INTO {work.target(CONVERSIONS)} AS t USING {_CHANGES} AS s
+ON t.event_id = s.event_id AND t.event_time >= TIMESTAMP '{bounds[0]}' AND t.event_time < TIMESTAMP '{bounds[1]}'
+WHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({", ".join(f"s.{name}" for name in good.columns)})"""
+        with work.committing({CONVERSION_EVENTS: read.end}):
+            work.spark.sql(merge).collect()
+    pass_over(work, CONVERSION, read)
 
 
 def judge(events: DataFrame) -> DataFrame:
@@ -156,51 +173,90 @@ def first_of_each(events: DataFrame) -> DataFrame:
     return events.withColumn("_n", sf.row_number().over(in_order)).where("_n = 1").drop("_n")
 
 
-def build_users(spark: SparkSession, catalog: Catalog, *, run_id: str) -> Built:
+def build_users(work: Workspace) -> Built:
     """Take what is new in silver into the history of the users it tells of."""
-    dimension = ensure_table(catalog, USER_VERSION)
-    source = find_table(catalog, CONVERSIONS)
-    read = plan_read(CONVERSIONS, source, position_of(dimension, CONVERSIONS))
+    read = work.plan(CONVERSIONS, USER_VERSION)
     if read.mode is Mode.NOTHING:
         return Built(DIM_USERS, read.mode, 0)
-    events = as_of(spark, CONVERSIONS, read.end).where("user_id is not null")
-    versions = spark.read.table(DIM_USERS.spark)
+    events = work.as_of(read).where("user_id is not null")
+    head = work.head(DIM_USERS)
+    versions = work.at(DIM_USERS, head.snapshot_id) if head else work.spark.read.table(DIM_USERS.spark)
     if read.mode is Mode.CHANGES:
-        new = rows(spark, read).where("user_id is not null")
-        days = days_of(new)
-        if days is None:
-            pass_over(dimension, CONVERSIONS, read)
+        new = work.rows(read).where("user_id is not null")
+        bounds = days_of(new)
+        if bounds is None:
+            pass_over(work, USER_VERSION, read)
             return Built(DIM_USERS, read.mode, 0)
-        begins = new.groupBy("user_id").agg(sf.min("event_time").alias("_since"))
+        begins = new.groupBy("user_id").agg(sf.min("event_time").alias(SINCE))
         # The tier of a day is made of the day before.
-        floor = sf.expr(f"TIMESTAMP '{days[0]}' - INTERVAL 1 DAY")
+        floor = sf.expr(f"TIMESTAMP '{bounds[0]}' - INTERVAL 1 DAY")
         events = events.where(sf.col("event_time") >= floor).join(begins, "user_id")
-        observed = observations(events).where("event_time >= _since").drop("_since")
+        observed = observations(events).where(sf.col("event_time") >= sf.col(SINCE))
     else:
         observed = observations(events)
+        # Also users of whom there are no events any more.
+        known = versions.select("user_id").union(observed.select("user_id")).distinct()
+        begins = known.withColumn(SINCE, sf.timestamp_micros(sf.lit(_BEFORE_ALL)))
     observed = observed.select("user_id", "event_time", *USERS.order, *USERS.attributes).cache()
-    found = audited(changes(USERS, versions, observed), run_id, read.end).cache()
+    found = audited(changes(USERS, versions, observed, begins), work, read).cache()
     try:
         count = found.count()
         if count:
-            with committing(spark, {CONVERSIONS: read.end}):
-                merge(DIM_USERS.spark, found, USERS, [column.name for column in AUDIT])
-        else:
-            pass_over(dimension, CONVERSIONS, read)
+            with work.committing({CONVERSIONS: read.end}):
+                merge(work.target(DIM_USERS), found, USERS, [column.name for column in AUDIT])
+        pass_over(work, USER_VERSION, read)
     finally:
         found.unpersist()
         observed.unpersist()
     return Built(DIM_USERS, read.mode, count)
 
 
-def pass_over(table: Table, source: TableName, read: Read) -> None:
-    """Say in a commit without rows that there was nothing to take, so that it is not looked at again."""
+def pass_over(work: Workspace, reader: Contract, read: Read) -> None:
+    """Say in a commit without rows that there was nothing to take, where none said so: it is not looked at again."""
+    if work.branch or work.position(read.table, reader) == read.end:
+        return
+    table = work.catalog.load_table(reader.table.identifier)
 
     def say() -> None:
         table.refresh()
-        append(table, table.schema().as_arrow().empty_table(), {}, {f"{READ}{source}": str(read.end)})
+        append(table, table.schema().as_arrow().empty_table(), {}, {f"{READ}{read.table}": str(read.end)})
 
     until_won(table, say)
+
+
+def replace_days(
+    work: Workspace, contract: Contract, made: DataFrame, reads: Mapping[TableName, int | None], days: Days
+) -> int:
+    """Put rows in the place of all those of their table, or of some of its days, in one commit that says which days.
+
+    Returns:
+        How many rows there are now on these days.
+    """
+    rows = made.select(*(column.name for column in contract.columns)).cache()
+    try:
+        count = rows.count()
+        said = EVERY_DAY if days is None or len(days) > MANY else json.dumps(list(days))
+        with work.committing(reads, **{DAYS: said}):
+            column = contract.partition_by[0][0] if contract.partition_by else ""
+            rows.writeTo(work.target(contract.table)).overwrite(_within(days, column))
+    finally:
+        rows.unpersist()
+    return count
+
+
+def on_days(frame: DataFrame, days: Days, column: str = "event_time") -> DataFrame:
+    """Rows of some days."""
+    return frame.where(_within(days, column))
+
+
+def _within(days: Days, column: str) -> Column:
+    """Condition for rows of some days, by a column that holds their time or their day."""
+    if days is None:
+        return sf.lit(True)
+    spans = (
+        f"{column} >= DATE '{day}' AND {column} < DATE '{date.fromisoformat(day) + timedelta(days=1)}'" for day in days
+    )
+    return sf.expr(" OR ".join(f"({span})" for span in spans) or "false")
 
 
 def observations(events: DataFrame) -> DataFrame:
@@ -228,7 +284,11 @@ def days_of(events: DataFrame) -> tuple[str, str] | None:
     return None if found is None or found[0] is None else (found[0], found[1])
 
 
-def audited(frame: DataFrame, run_id: str, snapshot_id: int | None) -> DataFrame:
+def audited(frame: DataFrame, work: Workspace, read: Read) -> DataFrame:
     """The rows with the columns that say who made them, when, and of what."""
-    values = {"_audit_run_id": run_id, LOADED_AT: datetime.now(UTC), SOURCE_SNAPSHOT: snapshot_id}
+    values = {"_audit_run_id": work.run_id, LOADED_AT: datetime.now(UTC), SOURCE_SNAPSHOT: read.end}
     return frame.withColumns({column.name: sf.lit(values[column.name]) for column in AUDIT})
+
+
+def _id(snapshot: Snapshot | None) -> int | None:
+    return snapshot.snapshot_id if snapshot else None
