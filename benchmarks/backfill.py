@@ -20,7 +20,7 @@ from benchmarks.measure import Sample
 from lakehouse.adapters.trino.query import query
 from lakehouse.domains.disorder import Shares
 from lakehouse.job import backfill, run_job
-from lakehouse.naming import PGR_EVENTS, TABLES, Domain, Layer
+from lakehouse.naming import PGR_EVENTS, TABLES, Layer
 from lakehouse.produce import produce_service_events
 from lakehouse.settings import Settings
 from lakehouse.stack.dagster import Dagster
@@ -43,7 +43,7 @@ def run(events: int, rounds: int, *, console: Console) -> Sample:
             run_job(lab.settings, "pgr_daily")
 
         def again() -> None:
-            backfill(lab.settings, Domain.PGR, first, last, on_step=lambda done, total: None)
+            backfill(lab.settings, "pgr_daily", first, last, on_step=lambda done, total: None)
 
         samples: dict[str, list[float]] = {"rebuild": [], "backfill": []}
         with bars(console) as progress:

@@ -14,7 +14,6 @@ from pathlib import Path
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from lakehouse.errors import LakehouseError
-from lakehouse.naming import Domain
 from lakehouse.orchestration.partitions import DAILY
 from lakehouse.settings import Settings
 from lakehouse.stack.environment import exports
@@ -67,8 +66,8 @@ def run_job(
         raise LakehouseError(f"the job {job} failed:\n" + "".join(last_words))
 
 
-def backfill(settings: Settings, domain: Domain, first: date, last: date, *, on_step: Progress) -> None:
-    """Process days of silver and gold again, both ends included, in one run; what waits on the topics is landed first.
+def backfill(settings: Settings, job: str, first: date, last: date, *, on_step: Progress) -> None:
+    """Run a job over days of silver and gold, both ends included, in one run.
 
     Raises:
         LakehouseError: as `run_job`, and where the first day is after the last, or a day is none of `DAILY`.
@@ -80,4 +79,4 @@ def backfill(settings: Settings, domain: Domain, first: date, last: date, *, on_
             days = f"{DAILY.get_first_partition_key()} to {DAILY.get_last_partition_key()}"
             raise LakehouseError(f"{day} is none of the days that can be processed again: {days}")
     tags = {ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(last)}
-    run_job(settings, f"{domain}_daily", tags, on_step=on_step)
+    run_job(settings, job, tags, on_step=on_step)

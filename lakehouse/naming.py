@@ -112,6 +112,7 @@ FACT_CONVERSIONS = TableName(Layer.GOLD, "fact_conversions", Domain.CONVERSIONS)
 CONVERSIONS_DAILY = TableName(Layer.GOLD, "conversions_daily", Domain.CONVERSIONS)
 CONVERSIONS_HOURLY = TableName(Layer.GOLD, "conversions_hourly", Domain.CONVERSIONS)
 NUMBER_POPULARITY = TableName(Layer.GOLD, "number_popularity", Domain.CONVERSIONS)
+BACKFILL_LOG = TableName(Layer.GOLD, "backfill_log", Domain.CONVERSIONS)
 
 TABLES = (
     SERVICE_EVENTS,
@@ -133,6 +134,7 @@ TABLES = (
     CONVERSIONS_DAILY,
     CONVERSIONS_HOURLY,
     NUMBER_POPULARITY,
+    BACKFILL_LOG,
 )
 """All tables of the lakehouse."""
 

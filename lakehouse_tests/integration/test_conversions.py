@@ -25,8 +25,10 @@ from lakehouse.adapters.spark.scd2 import DELETE, OPERATION, SINCE, Dimension, b
 from lakehouse.adapters.spark.session import open_session
 from lakehouse.adapters.spark.workspace import Workspace
 from lakehouse.contracts.contract import Contract
-from lakehouse.domains.conversions import gold, silver, tables
+from lakehouse.domains.conversions import backfill, gold, silver, tables
+from lakehouse.domains.conversions.backfill import IN_ORDER, run_backfill
 from lakehouse.domains.conversions.contract import CONVERSION_EVENT
+from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings, load
 from lakehouse.stack import down, up
 from lakehouse_tests import conversions as expected
@@ -39,6 +41,7 @@ SEARCH = [phase for phase in Phase if phase is not Phase.shrink]
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MARTS = (tables.DAILY, tables.HOURLY, tables.POPULARITY)
 MADE = (tables.CONVERSION, tables.USER_VERSION, tables.USER, tables.HOUR, tables.FACT, *MARTS)
+EMPTIED = (CONVERSION_EVENT, *MADE, tables.BACKFILL)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +76,7 @@ class House:
             self.catalog.drop_table(contract.table.identifier)
 
     def clear(self) -> None:
-        for contract in (CONVERSION_EVENT, *MADE):
+        for contract in EMPTIED:
             self.drop(contract)
 
     def land(self, events: Sequence[Event]) -> None:
@@ -271,6 +274,102 @@ def test_a_late_event_gives_facts_of_other_days_another_version_of_their_user(ho
     house.make_silver()
     house.make_gold()
     house.judge([first, later, between, late])
+
+
+# Backfills ---------------------------------------------------------------------------------------------------------
+
+
+def made(house: House, events: Sequence[Event]) -> None:
+    house.land(events)
+    house.make_silver()
+    house.make_gold()
+
+
+def log(house: House) -> list[str]:
+    rows = sorted(house.rows(tables.BACKFILL), key=lambda row: row["written_at"])
+    return [row["state"] for row in rows]
+
+
+def branches(house: House) -> set[str]:
+    found = (house.catalog.load_table(contract.table.identifier).refs() for contract in IN_ORDER)
+    return {name for refs in found for name in refs} - {"main"}
+
+
+FIRST, LAST = NOON.date(), (NOON + timedelta(days=1)).date()
+
+
+def test_days_that_were_damaged_are_made_anew(house: House, stack: Stack) -> None:
+    events = some_events(random.Random(7), 60)
+    made(house, events)
+    stack.sql("delete from iceberg.silver.conversions where event_time < ?", NOON + timedelta(hours=8))
+    stack.sql("update iceberg.gold.conversions_daily set conversions = 1 where date_key = ?", FIRST)
+    done = run_backfill(house.work, FIRST, LAST)
+    assert done.problems == []
+    assert [(d.day, d.before) for d in done.differences][0] == (FIRST, 1)
+    house.judge(events)
+    assert log(house)[-2:] == ["swapping", "done"]
+    assert branches(house) == set()
+    # What is made hourly and daily goes on where it was.
+    late = [at(event, offset=500 + event.offset, event_id=f"late-{event.event_id}") for event in events[:5]]
+    made(house, late)
+    house.judge([*events, *late])
+
+
+def test_a_failing_audit_leaves_the_tables_as_they_were(house: House) -> None:
+    made(house, some_events(random.Random(8), 20))
+    more = [Event(100 + n, f"m{n}", NOON + timedelta(seconds=n)) for n in range(100)]
+    house.land(more)
+    before = [house.work.head(contract.table) for contract in IN_ORDER]
+    with pytest.raises(LakehouseError, match=r"no day changes by more than 50%: 2026-11-20 .* is on branch backfill_"):
+        run_backfill(house.work, FIRST, LAST)
+    assert [house.work.head(contract.table) for contract in IN_ORDER] == before
+    assert log(house)[-1] == "failed"
+    assert len(branches(house)) == 1
+    run_backfill(house.work, FIRST, LAST, tolerance=1_000)
+    assert log(house)[-1] == "done"
+
+
+def test_a_swap_that_was_ended_is_completed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = some_events(random.Random(9), 30)
+    made(house, events)
+    unseen = [Event(200, "unseen", NOON + timedelta(minutes=1), user_id="7")]
+    house.land(unseen)
+    original = backfill.write_down
+
+    def end_before_done(work: Workspace, entry: backfill.Backfill) -> None:
+        if entry.state == "done":
+            raise KeyboardInterrupt
+        original(work, entry)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backfill, "write_down", end_before_done)
+        with pytest.raises(KeyboardInterrupt):
+            run_backfill(house.work, FIRST, LAST, tolerance=1_000)
+    assert log(house)[-1] == "swapping"
+    backfill.roll_forward(house.work)
+    assert log(house)[-1] == "done"
+    house.make_silver()
+    house.make_gold()
+    house.judge([*events, *unseen])
+
+
+def test_what_was_committed_meanwhile_is_not_lost(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = some_events(random.Random(10), 30)
+    made(house, events)
+    meanwhile = [Event(300, "meanwhile", NOON + timedelta(days=3), user_id="8")]
+    original = backfill.differences
+
+    def others_commit(*arguments: Any) -> list[backfill.Difference]:
+        monkeypatch.setattr(backfill, "differences", original)
+        house.land(meanwhile)
+        house.make_silver()
+        return original(*arguments)
+
+    monkeypatch.setattr(backfill, "differences", others_commit)
+    run_backfill(house.work, FIRST, LAST)
+    assert log(house)[-4:] == ["swapping", "overtaken", "swapping", "done"]
+    house.make_gold()
+    house.judge([*events, *meanwhile])
 
 
 # The generic function, with deletions -----------------------------------------------------------------------------

@@ -42,6 +42,7 @@ CONVERSIONS = STREAMED | {
     "gold/conversions_daily",
     "gold/conversions_hourly",
     "gold/number_popularity",
+    "gold/backfill_log",
 }
 TABLES |= CONVERSIONS
 

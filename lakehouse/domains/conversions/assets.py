@@ -1,6 +1,7 @@
 """Silver and gold of the conversions as Dagster shows them: one run of Spark each, on a server that is there."""
 
 from collections.abc import Callable
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -9,9 +10,11 @@ from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.adapters.spark.resource import SparkResource
 from lakehouse.contracts.contract import Contract
 from lakehouse.domains.conversions import tables
+from lakehouse.errors import LakehouseError
 from lakehouse.naming import ANALYTICS, CONVERSION_EVENTS, CONVERSIONS, DIM_USERS, FACT_CONVERSIONS, TableName
 from lakehouse.orchestration.describe import describe_contract, freshness
 from lakehouse.orchestration.landing import RETRY
+from lakehouse.orchestration.partitions import DAILY
 
 if TYPE_CHECKING:
     from lakehouse.adapters.spark.workspace import Workspace
@@ -77,3 +80,34 @@ marts = [
 ]
 silver_assets = [conversions, dim_users]
 gold_assets = [dim_user, dim_hour, fact_conversions, *marts]
+
+
+@dg.asset(
+    **describe_contract(tables.BACKFILL),
+    deps=[dg.AssetKey(name) for name in (CONVERSION_EVENTS.key, CONVERSIONS.key, FACT_CONVERSIONS.key)],
+    kinds={"spark", "iceberg"},
+    partitions_def=DAILY,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    pool=POOL,
+)
+def backfill_log(
+    context: dg.AssetExecutionContext, spark: SparkResource, iceberg: IcebergResource
+) -> dg.MaterializeResult[None]:
+    """Make days of silver and gold anew on branches, audit them there, and move the tables when all audits pass."""
+    from lakehouse.adapters.spark.workspace import Workspace
+    from lakehouse.domains.conversions.backfill import run_backfill
+
+    days = context.partition_key_range
+    first, last = date.fromisoformat(days.start), date.fromisoformat(days.end)
+    with spark.session() as session:
+        work = Workspace(session, iceberg.catalog(), context.run.run_id)
+        try:
+            done = run_backfill(work, first, last, on_step=context.log.info)
+        except LakehouseError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+    return dg.MaterializeResult(
+        metadata={
+            "audits": dg.MetadataValue.json([audit.name for audit in done.audits]),
+            "differences": dg.MetadataValue.json({str(d.day): [d.before, d.after] for d in done.differences}),
+        }
+    )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dagster as dg
 
 from lakehouse.contracts.dead_letter import DEAD_LETTER
-from lakehouse.domains.conversions.assets import gold_assets, silver_assets
+from lakehouse.domains.conversions.assets import backfill_log, gold_assets, silver_assets
 from lakehouse.domains.conversions.checks import every_offset_is_accounted_for
 from lakehouse.domains.conversions.stream import PIPELINE
 from lakehouse.ledger.feed import Feed
 from lakehouse.naming import CONVERSIONS_DLQ, Domain
-from lakehouse.orchestration.landing import build_drain_sensor, build_queue_job
+from lakehouse.orchestration.landing import BATCH, KIND_TAG, build_drain_sensor, build_queue_job
 from lakehouse.orchestration.scheduled import build_scheduled_job
 from lakehouse.orchestration.streams import build_stream
 
@@ -32,4 +32,11 @@ conversions_gold, conversions_gold_schedule = build_scheduled_job(
     dg.AssetSelection.assets(*gold_assets),
     cron="30 0 * * *",
     description="Makes the days of the star schema anew that have news.",
+)
+conversions_backfill = dg.define_asset_job(
+    "conversions_backfill",
+    selection=dg.AssetSelection.assets(backfill_log),
+    tags={KIND_TAG: BATCH},
+    executor_def=dg.in_process_executor,
+    description="Makes a range of days anew on branches, audits them there, and moves the tables when all audits pass.",
 )

@@ -13,6 +13,7 @@ defs = dg.Definitions(
         bronze.refused_conversions,
         *assets.silver_assets,
         *assets.gold_assets,
+        assets.backfill_log,
     ],
     asset_checks=[checks.every_offset_is_accounted_for],
     jobs=[
@@ -20,6 +21,7 @@ defs = dg.Definitions(
         *automation.conversions_stream.jobs,
         automation.conversions_silver,
         automation.conversions_gold,
+        automation.conversions_backfill,
     ],
     schedules=[automation.conversions_silver_schedule, automation.conversions_gold_schedule],
     sensors=[automation.conversions_micro_batch_sensor, automation.conversions_stream.sensor],

@@ -6,6 +6,7 @@ from lakehouse.contracts.contract import Column, Contract, Transform, Type
 from lakehouse.contracts.lineage import AUDIT, KAFKA_COORDINATES, LATENESS, VALIDITY
 from lakehouse.domains.conversions.contract import CONVERSION_EVENT
 from lakehouse.naming import (
+    BACKFILL_LOG,
     CONVERSIONS,
     CONVERSIONS_DAILY,
     CONVERSIONS_HOURLY,
@@ -169,4 +170,34 @@ POPULARITY = Contract(
     ),
     lineage=AUDIT,
     partition_by=(("date_key", Transform.IDENTITY),),
+)
+
+BACKFILL = Contract(
+    name="backfill",
+    table=BACKFILL_LOG,
+    version=1,
+    description=(
+        "Days of the conversions that were made anew: who asked for it, what the audits found, and what became of the"
+        " tables. Grain: backfill and state; the newest state of a backfill is what holds."
+    ),
+    fields=(
+        Column("backfill_id", Type.STRING, "The backfill; its branches are called `backfill_` and this."),
+        Column(
+            "state",
+            Type.STRING,
+            "`failed`: an audit did, the tables are as they were. `swapping`: all passed, the tables begin to move."
+            " `done`: they have. `overtaken`: others wrote meanwhile, the days were made once more.",
+            known_values=("failed", "swapping", "done", "overtaken"),
+        ),
+        Column("first_day", Type.DATE, "First day that was made anew (UTC)."),
+        Column("last_day", Type.DATE, "Last one, included."),
+        Column("written_at", Type.TIMESTAMP, "When the state was reached (UTC)."),
+        Column("written_by", Type.STRING, "User whose process it was."),
+        Column("run_id", Type.STRING, "Run that did it."),
+        Column("problems", Type.STRING, "What the audits found, a line each; null when they passed."),
+        Column("audits", Type.STRING, "JSON object: what each audit found, null where nothing is wrong."),
+        Column("differences", Type.STRING, "JSON object: conversions before and after, by day."),
+    ),
+    lineage=(),
+    partition_by=(),
 )
