@@ -82,7 +82,7 @@ silver_assets = [conversions, dim_users]
 gold_assets = [dim_user, dim_hour, fact_conversions, *marts]
 
 
-@dg.asset(
+@dg.asset(  # type: ignore[untyped-decorator]
     **describe_contract(tables.BACKFILL),
     deps=[dg.AssetKey(name) for name in (CONVERSION_EVENTS.key, CONVERSIONS.key, FACT_CONVERSIONS.key)],
     kinds={"spark", "iceberg"},
