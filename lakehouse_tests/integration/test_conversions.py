@@ -6,11 +6,13 @@ Bronze is filled here as the stream fills it; that the stream does is tested wit
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
@@ -24,10 +26,13 @@ from lakehouse.adapters.iceberg.catalog import connect, ensure_table
 from lakehouse.adapters.spark.scd2 import DELETE, OPERATION, SINCE, Dimension, build_versions, changes
 from lakehouse.adapters.spark.session import open_session
 from lakehouse.adapters.spark.workspace import Workspace
+from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.contract import Contract
 from lakehouse.domains.conversions import backfill, gold, silver, tables
+from lakehouse.domains.conversions.agreement import disagreements
 from lakehouse.domains.conversions.backfill import IN_ORDER, run_backfill
 from lakehouse.domains.conversions.contract import CONVERSION_EVENT
+from lakehouse.domains.conversions.source import conversion_events
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings, load
 from lakehouse.stack import down, up
@@ -274,6 +279,32 @@ def test_a_late_event_gives_facts_of_other_days_another_version_of_their_user(ho
     house.make_silver()
     house.make_gold()
     house.judge([first, later, between, late])
+
+
+def test_stream_and_batch_say_the_same_of_every_spelling_and_a_damaged_hour_is_told(house: House, stack: Stack) -> None:
+    """The payloads are of the generator, the rows what an independent reader makes of them."""
+    messages = [value for _, value in conversion_events(300, seed=3, end=NOON, days=1) if value]
+    schema = arrow_schema(CONVERSION_EVENT)
+    rows = []
+    for offset, payload in enumerate(messages):
+        event = {snake_case(name): value for name, value in json.loads(payload).items()}
+        time = event["event_time"]
+        event["event_time"] = (
+            datetime.fromtimestamp(time / 1000, UTC) if isinstance(time, int) else datetime.fromisoformat(time)
+        )
+        event["user_id"] = None if event["user_id"] is None else str(event["user_id"])
+        rows.append(event | {"raw_payload": payload.decode(), "kafka_topic": "t", "kafka_offset": offset})
+    table = pa.Table.from_pylist(rows, schema)
+    house.bronze.append(table)
+    assert disagreements(house.work, NOON - timedelta(days=2)) == []
+    damaged = rows[150]
+    stack.sql("update iceberg.bronze.conversion_events set status = 'LOST' where kafka_offset = ?", 150)
+    (found,) = disagreements(house.work, NOON - timedelta(days=2))
+    assert found.hour == damaged["event_time"].replace(minute=0, second=0, microsecond=0)
+
+
+def snake_case(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
 # Backfills ---------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import dagster as dg
 
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.domains.conversions.assets import backfill_log, gold_assets, silver_assets
-from lakehouse.domains.conversions.checks import every_offset_is_accounted_for
+from lakehouse.domains.conversions.checks import every_offset_is_accounted_for, stream_and_batch_agree
 from lakehouse.domains.conversions.stream import PIPELINE
 from lakehouse.ledger.feed import Feed
 from lakehouse.naming import CONVERSIONS_DLQ, Domain
@@ -29,7 +29,7 @@ conversions_silver, conversions_silver_schedule = build_scheduled_job(
 )
 conversions_gold, conversions_gold_schedule = build_scheduled_job(
     "conversions_gold",
-    dg.AssetSelection.assets(*gold_assets),
+    dg.AssetSelection.assets(*gold_assets) | dg.AssetSelection.checks(stream_and_batch_agree),
     cron="30 0 * * *",
     description="Makes the days of the star schema anew that have news.",
 )

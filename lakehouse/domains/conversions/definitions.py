@@ -15,7 +15,7 @@ defs = dg.Definitions(
         *assets.gold_assets,
         assets.backfill_log,
     ],
-    asset_checks=[checks.every_offset_is_accounted_for],
+    asset_checks=[checks.every_offset_is_accounted_for, checks.stream_and_batch_agree],
     jobs=[
         automation.conversions_micro_batch,
         *automation.conversions_stream.jobs,
