@@ -168,6 +168,9 @@ def backfill_pgr(
 def backfill_conversions(
     first: Annotated[datetime, typer.Option("--from", metavar="DAY", formats=DAY, help="First day, e.g. 2026-01-01.")],
     last: Annotated[datetime, typer.Option("--to", metavar="DAY", formats=DAY, help="Last day, included.")],
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Share by which the conversions of a day may change, e.g. 0.5 for half.")
+    ] = 0.5,
 ) -> None:
     """Make days (UTC) of silver and gold anew from bronze: on branches, audited there, then for everyone to see.
 
@@ -177,17 +180,13 @@ def backfill_conversions(
 
     Example: lakehouse backfill conversions --from 2026-01-01 --to 2026-03-31
     """
+    from lakehouse.domains.conversions.assets import TOLERANCE_TAG
     from lakehouse.job import backfill
 
     days = (last - first).days + 1
     with console.status(f"{days:,} days: building and auditing on branches"):
-        backfill(
-            settings_module.load(),
-            "conversions_backfill",
-            first.date(),
-            last.date(),
-            on_step=lambda done, total: None,
-        )
+        tags = {TOLERANCE_TAG: str(tolerance)}
+        backfill(settings_module.load(), "conversions_backfill", first.date(), last.date(), tags)
     console.print(f"{days:,} days of silver and gold were made anew and audited; gold.backfill_log says what changed")
 
 

@@ -66,7 +66,15 @@ def run_job(
         raise LakehouseError(f"the job {job} failed:\n" + "".join(last_words))
 
 
-def backfill(settings: Settings, job: str, first: date, last: date, *, on_step: Progress) -> None:
+def backfill(
+    settings: Settings,
+    job: str,
+    first: date,
+    last: date,
+    tags: Mapping[str, str] | None = None,
+    *,
+    on_step: Progress = lambda done, total: None,
+) -> None:
     """Run a job over days of silver and gold, both ends included, in one run.
 
     Raises:
@@ -78,5 +86,5 @@ def backfill(settings: Settings, job: str, first: date, last: date, *, on_step: 
         if not DAILY.has_partition_key(str(day)):
             days = f"{DAILY.get_first_partition_key()} to {DAILY.get_last_partition_key()}"
             raise LakehouseError(f"{day} is none of the days that can be processed again: {days}")
-    tags = {ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(last)}
-    run_job(settings, job, tags, on_step=on_step)
+    days = {ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(last)}
+    run_job(settings, job, {**(tags or {}), **days}, on_step=on_step)

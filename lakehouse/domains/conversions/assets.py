@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from lakehouse.domains.conversions.silver import Built
 
 Build = Callable[["Workspace"], "Built"]
+TOLERANCE_TAG = "lakehouse/tolerance"
+"""Tag of a backfill's run: share by which the number of conversions of a day may change."""
 POOL = "conversions_models"
 """Two runs never write to the same tables at once."""
 
@@ -41,9 +43,19 @@ def _asset(contract: Contract, build: Build, *sources: TableName, **attributes: 
         with spark.session() as session:
             built = build(Workspace(session, iceberg.catalog(), context.run.run_id))
         context.log.info("%s: %d rows, read %s, %d refused", built.table, built.rows, built.mode, built.refused)
-        return dg.MaterializeResult(metadata={"rows": built.rows, "read": str(built.mode), "refused": built.refused})
+        return dg.MaterializeResult(
+            metadata={"rows": built.rows, "read": str(built.mode), "refused": built.refused, "spark": _interface()}
+        )
 
     return table  # type: ignore[no-any-return]
+
+
+def _interface() -> dg.MetadataValue[str]:
+    """Where Spark shows what it did."""
+    from lakehouse.settings import load
+    from lakehouse.stack.spark import Spark
+
+    return dg.MetadataValue.url(Spark().address(load()))
 
 
 def _silver(name: str) -> Build:
@@ -82,10 +94,15 @@ silver_assets = [conversions, dim_users]
 gold_assets = [dim_user, dim_hour, fact_conversions, *marts]
 
 
-@dg.asset(  # type: ignore[untyped-decorator]
-    **describe_contract(tables.BACKFILL),
-    deps=[dg.AssetKey(name) for name in (CONVERSION_EVENTS.key, CONVERSIONS.key, FACT_CONVERSIONS.key)],
-    kinds={"spark", "iceberg"},
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            **describe_contract(tables.BACKFILL),
+            deps=[dg.AssetKey(name) for name in (CONVERSION_EVENTS.key, CONVERSIONS.key, FACT_CONVERSIONS.key)],
+            kinds={"spark", "iceberg"},
+        )
+    ],
+    name="conversions_backfill",
     partitions_def=DAILY,
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool=POOL,
@@ -95,19 +112,21 @@ def backfill_log(
 ) -> dg.MaterializeResult[None]:
     """Make days of silver and gold anew on branches, audit them there, and move the tables when all audits pass."""
     from lakehouse.adapters.spark.workspace import Workspace
-    from lakehouse.domains.conversions.backfill import run_backfill
+    from lakehouse.domains.conversions.backfill import TOLERANCE, run_backfill
 
     days = context.partition_key_range
     first, last = date.fromisoformat(days.start), date.fromisoformat(days.end)
     with spark.session() as session:
         work = Workspace(session, iceberg.catalog(), context.run.run_id)
         try:
-            done = run_backfill(work, first, last, on_step=context.log.info)
+            tolerance = float(context.run.tags.get(TOLERANCE_TAG, TOLERANCE))
+            done = run_backfill(work, first, last, tolerance=tolerance, on_step=context.log.info)
         except LakehouseError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
     return dg.MaterializeResult(
         metadata={
             "audits": dg.MetadataValue.json([audit.name for audit in done.audits]),
             "differences": dg.MetadataValue.json({str(d.day): [d.before, d.after] for d in done.differences}),
+            "spark": _interface(),
         }
     )
