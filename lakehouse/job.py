@@ -84,7 +84,7 @@ def backfill(
         raise LakehouseError(f"the first day, {first}, is after the last, {last}")
     for day in (first, last):
         if not DAILY.has_partition_key(str(day)):
-            days = f"{DAILY.get_first_partition_key()} to {DAILY.get_last_partition_key()}"
-            raise LakehouseError(f"{day} is none of the days that can be processed again: {days}")
+            known = f"{DAILY.get_first_partition_key()} to {DAILY.get_last_partition_key()}"
+            raise LakehouseError(f"{day} is none of the days that can be processed again: {known}")
     days = {ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(last)}
     run_job(settings, job, {**(tags or {}), **days}, on_step=on_step)

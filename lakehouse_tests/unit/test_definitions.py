@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from lakehouse.domains.feeds import FEEDS
+from lakehouse.domains.pipelines import PIPELINES
 
 TABLES = {
     "kafka/pgr_events",
@@ -93,15 +94,15 @@ def test_every_table_has_group_owner_layer_kinds_and_description(repository: dg.
         assert node.description
 
 
-def test_the_invariant_is_a_check_on_every_feed(repository: dg.RepositoryDefinition) -> None:
+def test_the_invariant_is_a_check_on_every_feed_and_stream(repository: dg.RepositoryDefinition) -> None:
     checked = {
         key.asset_key for key in repository.asset_graph.asset_check_keys if key.name == "every_offset_is_accounted_for"
     }
-    assert checked == {dg.AssetKey(feed.contract.table.key) for feed in FEEDS}
+    assert checked == {dg.AssetKey(landed.contract.table.key) for landed in (*FEEDS, *PIPELINES)}
 
 
 def test_many_days_of_marts_are_processed_in_one_run(repository: dg.RepositoryDefinition) -> None:
-    for key in ("pgr_events", "pgr_case_lifecycle", "pgr_funnel_daily", "pgr_backlog_daily"):
+    for key in ("pgr_events", "pgr_case_lifecycle", "pgr_funnel_daily", "pgr_backlog_daily", "backfill_log"):
         node = next(n for n in repository.asset_graph.asset_nodes if n.key.path[-1] == key and n.key.path[0] != "kafka")
         assert node.backfill_policy == dg.BackfillPolicy.single_run()
 

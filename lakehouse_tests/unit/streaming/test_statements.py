@@ -40,7 +40,7 @@ def test_the_parser_is_told_every_field() -> None:
         "event_id:string:required:100",
         "event_time:timestamp:required:0",
         "event_type:string:required:100",
-        "user_id:string:optional:100",
+        "user_id:identifier:optional:100",
     ]
     assert "input_number:long:optional:0" in told
     assert len(told) == len(CONVERSION_EVENT.fields)
