@@ -16,7 +16,7 @@ from lakehouse.adapters.iceberg.history import Mode, Read, added, said, since
 from lakehouse.adapters.spark.workspace import Workspace
 from lakehouse.contracts.contract import Contract
 from lakehouse.domains.conversions.silver import DAYS, EVERY_DAY, Built, audited, on_days, replace_days
-from lakehouse.domains.conversions.tables import DAILY, FACT, HOUR, HOURLY, POPULARITY, USER
+from lakehouse.domains.conversions.tables import DAILY, FACT, HOUR, HOURLY, POPULARITY, TRACKED, USER, USER_ID
 from lakehouse.naming import CONVERSIONS, DIM_HOUR, DIM_USER, DIM_USERS, FACT_CONVERSIONS, TableName
 
 if TYPE_CHECKING:
@@ -32,22 +32,20 @@ def build_dim_user(work: Workspace) -> Built:
     read = work.plan(DIM_USERS, USER)
     if read.mode is Mode.NOTHING and work.head(DIM_USER) is not None:
         return Built(DIM_USER, read.mode, 0)
+    nothing = sf.lit(None)
     versions = work.spark.range(1).select(
         sf.lit(ANONYMOUS).alias("user_key"),
+        *(nothing.cast("string").alias(column.name) for column in (USER_ID, *TRACKED)),
+        sf.timestamp_micros(sf.lit(0)).alias("valid_from"),
+        nothing.cast("timestamp").alias("valid_to"),
         sf.lit(True).alias("is_current"),
         sf.lit(1).alias("version"),
-        sf.timestamp_micros(sf.lit(0)).alias("valid_from"),
-        *(sf.lit(None).cast("string").alias(column.name) for column in USER.fields if column.name not in _OF_NOBODY),
-        sf.lit(None).cast("timestamp").alias("valid_to"),
     )
     if read.end is not None:
         known = work.as_of(read).withColumn("user_key", user_key())
         versions = known.select(*versions.columns).unionByName(versions)
     count = replace_days(work, USER, audited(versions, work, read), {DIM_USERS: read.end}, None)
     return Built(DIM_USER, Mode.ALL, count)
-
-
-_OF_NOBODY = ("user_key", "is_current", "version", "valid_from", "valid_to")
 
 
 def build_dim_hour(work: Workspace) -> Built:

@@ -17,7 +17,7 @@ from lakehouse.naming import (
     NUMBER_POPULARITY,
 )
 
-_USER_ID = Column("user_id", Type.STRING, "The user.", is_personal=True)
+USER_ID = Column("user_id", Type.STRING, "The user.", is_personal=True)
 TRACKED = (
     Column("api_key_prefix", Type.STRING, "First characters of the API key that the user's request came with."),
     Column(
@@ -57,7 +57,7 @@ USER_VERSION = Contract(
         "Users as their conversions show them, with history (SCD2): one row a user and time in which the tracked"
         " attributes were the same. By event time: what comes late is put in its place. Anonymous events make no user."
     ),
-    fields=(_USER_ID, *TRACKED, *VALIDITY),
+    fields=(USER_ID, *TRACKED, *VALIDITY),
     lineage=AUDIT,
     partition_by=(),
 )
@@ -90,7 +90,7 @@ USER = Contract(
     table=DIM_USER,
     version=1,
     description="Versions of users that facts point at, and one row for anonymous requests. Grain: user and version.",
-    fields=(_USER_KEY, _USER_ID, *TRACKED, *VALIDITY),
+    fields=(_USER_KEY, USER_ID, *TRACKED, *VALIDITY),
     lineage=AUDIT,
     partition_by=(),
 )
