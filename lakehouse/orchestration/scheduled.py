@@ -1,5 +1,7 @@
 """Jobs that run by the clock, on from the first start."""
 
+from collections.abc import Callable
+
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
@@ -7,9 +9,14 @@ from lakehouse.orchestration.landing import BATCH, KIND_TAG
 
 
 def build_scheduled_job(
-    name: str, selection: dg.AssetSelection, *, cron: str, description: str
+    name: str,
+    selection: dg.AssetSelection,
+    *,
+    cron: str,
+    description: str,
+    is_due: Callable[[], bool] = lambda: True,
 ) -> tuple[UnresolvedAssetJobDefinition, dg.ScheduleDefinition]:
-    """A job in one process, and the schedule of the same name; `cron` is in UTC."""
+    """A job in one process and its schedule, of the same name; `cron` is in UTC, and holds while `is_due` says so."""
     job = dg.define_asset_job(
         name,
         selection=selection,
@@ -22,6 +29,7 @@ def build_scheduled_job(
         job=job,
         cron_schedule=cron,
         execution_timezone="UTC",
+        should_execute=lambda _: is_due(),
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
     return job, schedule

@@ -55,6 +55,12 @@ def repository() -> dg.RepositoryDefinition:
     return defs.get_repository_def()
 
 
+def test_the_code_location_can_be_loaded_as_a_whole() -> None:
+    from lakehouse.definitions import defs
+
+    dg.Definitions.validate_loadable(defs)
+
+
 def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefinition) -> None:
     graph = repository.asset_graph
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == TABLES

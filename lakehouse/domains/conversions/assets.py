@@ -102,7 +102,7 @@ gold_assets = [dim_user, dim_hour, fact_conversions, *marts]
             kinds={"spark", "iceberg"},
         )
     ],
-    name="conversions_backfill",
+    name="backfill_log",
     partitions_def=DAILY,
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool=POOL,
