@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from lakehouse.domains.feeds import FEEDS
+from lakehouse.domains.pipelines import PIPELINES
 
 TABLES = {
     "kafka/pgr_events",
@@ -92,11 +93,11 @@ def test_every_table_has_group_owner_layer_kinds_and_description(repository: dg.
         assert node.description
 
 
-def test_the_invariant_is_a_check_on_every_feed(repository: dg.RepositoryDefinition) -> None:
+def test_the_invariant_is_a_check_on_every_feed_and_stream(repository: dg.RepositoryDefinition) -> None:
     checked = {
         key.asset_key for key in repository.asset_graph.asset_check_keys if key.name == "every_offset_is_accounted_for"
     }
-    assert checked == {dg.AssetKey(feed.contract.table.key) for feed in FEEDS}
+    assert checked == {dg.AssetKey(source.contract.table.key) for source in (*FEEDS, *PIPELINES)}
 
 
 def test_many_days_of_marts_are_processed_in_one_run(repository: dg.RepositoryDefinition) -> None:
