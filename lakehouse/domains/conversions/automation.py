@@ -9,7 +9,7 @@ from lakehouse.domains.conversions.assets import gold_assets, silver_assets
 from lakehouse.domains.conversions.checks import every_offset_is_accounted_for
 from lakehouse.domains.conversions.stream import PIPELINE
 from lakehouse.ledger.feed import Feed
-from lakehouse.naming import CONVERSIONS_DLQ, Domain
+from lakehouse.naming import CONVERSIONS_DLQ, DIM_DATE, Domain
 from lakehouse.orchestration.landing import build_drain_sensor, build_queue_job
 from lakehouse.orchestration.scheduled import build_scheduled_job
 from lakehouse.orchestration.streams import build_stream
@@ -29,7 +29,7 @@ conversions_silver, conversions_silver_schedule = build_scheduled_job(
 )
 conversions_gold, conversions_gold_schedule = build_scheduled_job(
     "conversions_gold",
-    dg.AssetSelection.assets(*gold_assets),
+    dg.AssetSelection.assets(*gold_assets, dg.AssetKey(DIM_DATE.key)),
     cron="30 0 * * *",
-    description="Makes the days of the star schema anew that have news.",
+    description="Makes the days of the star schema anew that have news, and the calendar where days of it are missing.",
 )
