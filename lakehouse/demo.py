@@ -85,8 +85,8 @@ def run_demo(settings: Settings, console: Console, *, count: int, domains: Seque
         _answer(settings, console, "Service level by ward, the busiest", SLA_BY_WARD)
     if Domain.CONVERSIONS in chosen:
         _wait_until_streamed(settings, console)
-        for job in ("conversions_silver", "conversions_gold"):
-            _build(settings, console, job, "Spark")
+        _build(settings, console, "conversions_silver", "Spark")
+        _build(settings, console, "conversions_gold", "Spark, and its calendar by dbt on Trino")
         _answer(settings, console, "Conversions by day", CONVERSIONS_BY_DAY)
         _answer(settings, console, "Conversions by the tier that the user had then", CONVERSIONS_BY_TIER)
     return _verdict(settings, console, began)

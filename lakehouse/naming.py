@@ -104,6 +104,7 @@ PGR_EVENTS = TableName(Layer.SILVER, "pgr_events", Domain.PGR)
 PGR_CASE_LIFECYCLE = TableName(Layer.GOLD, "pgr_case_lifecycle", Domain.PGR)
 PGR_FUNNEL_DAILY = TableName(Layer.GOLD, "pgr_funnel_daily", Domain.PGR)
 PGR_BACKLOG_DAILY = TableName(Layer.GOLD, "pgr_backlog_daily", Domain.PGR)
+DIM_DATE = TableName(Layer.GOLD, "dim_date", Domain.PLATFORM)
 CONVERSIONS = TableName(Layer.SILVER, "conversions", Domain.CONVERSIONS)
 DIM_USERS = TableName(Layer.SILVER, "dim_users", Domain.CONVERSIONS)
 DIM_USER = TableName(Layer.GOLD, "dim_user", Domain.CONVERSIONS)
@@ -126,6 +127,7 @@ TABLES = (
     PGR_CASE_LIFECYCLE,
     PGR_FUNNEL_DAILY,
     PGR_BACKLOG_DAILY,
+    DIM_DATE,
     CONVERSIONS,
     DIM_USERS,
     DIM_USER,

@@ -12,7 +12,6 @@ from lakehouse.adapters.dbt.project import ensure_manifest
 from lakehouse.adapters.dbt.resource import DbtResource
 from lakehouse.adapters.trino.query import query
 from lakehouse.naming import ANALYTICS, Domain
-from lakehouse.orchestration.describe import freshness
 from lakehouse.orchestration.landing import RETRY
 
 
@@ -75,13 +74,16 @@ def _without_partition(context: dg.AssetExecutionContext, event: Any) -> Any:
     return event
 
 
-def build_dbt_assets(domain: Domain, partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
-    """Silver and gold of a domain: the models of the dbt group of that name, built and tested by one `dbt build`.
+def build_dbt_assets(
+    domain: Domain, *, freshness_policy: dg.FreshnessPolicy, partitions: dg.PartitionsDefinition[str] | None = None
+) -> dg.AssetsDefinition:
+    """A domain's tables by dbt: the models of the dbt group of that name, built and tested by one `dbt build`.
 
     A pool of their own keeps two runs from merging into the same tables at once.
 
     Args:
         domain: Name of the dbt group.
+        freshness_policy: How old they may become.
         partitions: Days that can be processed again. A run without a partition processes what is new; a backfill of
             many days is one run.
     """
@@ -92,13 +94,14 @@ def build_dbt_assets(domain: Domain, partitions: dg.PartitionsDefinition[str]) -
         name=f"{domain}_models",
         dagster_dbt_translator=Translator(domain),
         partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
         retry_policy=RETRY,
         pool=f"{domain}_models",
     )
     def models(context: dg.AssetExecutionContext, dbt: DbtResource) -> Iterator[Any]:
         variables = {}
-        is_partitioned = context.has_partition_key or context.has_partition_key_range
+        # The partition of a run can be that of other assets in it.
+        is_partitioned = partitions and (context.has_partition_key or context.has_partition_key_range)
         if is_partitioned:
             days = context.partition_key_range
             variables = {"start_date": days.start, "end_date": days.end}
@@ -106,7 +109,6 @@ def build_dbt_assets(domain: Domain, partitions: dg.PartitionsDefinition[str]) -
         for event in dbt.cli(context.run.run_id).cli(arguments, context=context).stream():
             if isinstance(event, dg.Output):
                 event = _with_row_count(context, event)
-            yield event if is_partitioned else _without_partition(context, event)
+            yield _without_partition(context, event) if partitions and not is_partitioned else event
 
-    hourly = freshness(warn_hours=3, fail_hours=26)
-    return models.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=hourly))
+    return models.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=freshness_policy))

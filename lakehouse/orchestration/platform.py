@@ -1,4 +1,4 @@
-"""What all domains share: the tables that the drains and file runs of every feed write, and the checks on them."""
+"""What all domains share: the tables that the drains and file runs of every feed write, their checks, the calendar."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.contracts.expired_snapshot import EXPIRED_SNAPSHOT
 from lakehouse.contracts.replay import REPLAY
 from lakehouse.ledger.feed import Feed
-from lakehouse.naming import DEAD_LETTERS
+from lakehouse.naming import DEAD_LETTERS, Domain
 from lakehouse.orchestration.checks import build_refusal_check
-from lakehouse.orchestration.describe import describe_contract, staging_key
+from lakehouse.orchestration.dbt import build_dbt_assets
+from lakehouse.orchestration.describe import describe_contract, freshness, staging_key
 from lakehouse.orchestration.scheduled import build_scheduled_job
 from lakehouse.orchestration.upkeep import MAINTENANCE
 from lakehouse.streaming.statements import Pipeline
 
 
 def build_platform(feeds: Sequence[Feed], files: Sequence[Contract], pipelines: Sequence[Pipeline]) -> dg.Definitions:
-    """Dead letters, duplicates and deliveries, downstream of where records come from, and the hourly look at them."""
+    """Dead letters, duplicates and deliveries, downstream of where records come from, and the hourly look at them.
+
+    The calendar, `gold.dim_date`, is made by the jobs of the domains whose facts point at it.
+    """
     topics = [dg.AssetKey(feed.topic.asset_key) for feed in feeds]
     streamed = [dg.AssetKey(pipeline.topic.asset_key) for pipeline in pipelines]
     queues = [dg.AssetKey(pipeline.refused.asset_key) for pipeline in pipelines]
@@ -44,6 +48,7 @@ def build_platform(feeds: Sequence[Feed], files: Sequence[Contract], pipelines: 
                 **describe_contract(REPLAY), deps=[dg.AssetKey(DEAD_LETTERS.key)], kinds={"python", "iceberg"}
             ),
             dg.AssetSpec(**describe_contract(EXPIRED_SNAPSHOT), deps=[MAINTENANCE], kinds={"python", "iceberg"}),
+            build_dbt_assets(Domain.PLATFORM, freshness_policy=freshness(warn_hours=26, fail_hours=50)),
         ],
         asset_checks=[few_records_are_refused],
         jobs=[hourly],

@@ -28,12 +28,14 @@ from lakehouse.adapters.spark.session import open_session
 from lakehouse.adapters.spark.workspace import Workspace
 from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.contract import Contract
+from lakehouse.definitions import defs
 from lakehouse.domains.conversions import backfill, gold, silver, tables
 from lakehouse.domains.conversions.agreement import disagreements
 from lakehouse.domains.conversions.backfill import IN_ORDER, run_backfill
 from lakehouse.domains.conversions.contract import CONVERSION_EVENT
 from lakehouse.domains.conversions.source import conversion_events
 from lakehouse.errors import LakehouseError
+from lakehouse.naming import DIM_DATE
 from lakehouse.settings import Settings, load
 from lakehouse.stack import down, up
 from lakehouse_tests import conversions as expected
@@ -252,6 +254,20 @@ def test_the_questions_of_the_readme_have_answers(house: House, stack: Stack) ->
     assert len(questions) >= 2
     for question in questions:
         assert stack.sql(question), question
+
+
+@pytest.mark.filterwarnings("ignore:AssetExecutionContext.op :DeprecationWarning")  # dagster-dbt asks for it
+def test_the_job_makes_the_star_and_the_calendar_that_its_facts_point_at(house: House, stack: Stack) -> None:
+    landed = some_events(random.Random(6), 30)
+    house.land(landed)
+    house.make_silver()
+    made = defs.resolve_job_def("conversions_gold").execute_in_process().get_asset_materialization_events()
+    assert {event.asset_key.to_user_string() for event in made if event.asset_key} == {
+        f"gold/{name.table}" for name in (*(contract.table for contract in MADE[2:]), DIM_DATE)
+    }
+    house.judge(landed)
+    dated = "select count(*) from iceberg.gold.fact_conversions join iceberg.gold.dim_date using (date_key)"
+    assert stack.sql(dated) == [[len(house.rows(tables.FACT))]]
 
 
 def test_only_days_with_news_are_made_anew(house: House) -> None:

@@ -102,6 +102,10 @@ class Warehouse:
     def _note(self, event: Any) -> None:
         self._log.append(event.info.msg)
 
+    def run(self, *arguments: str, **variables: str) -> None:
+        """Run the models of the domain."""
+        self.dbt("run", "--select", "group:pgr", *arguments, **variables)
+
     def dbt(self, *arguments: str, **variables: str) -> None:
         """Run dbt in this process and insist that it succeeds."""
         from dbt.cli.main import dbtRunner
@@ -529,7 +533,7 @@ def test_every_batch_leaves_what_a_full_rebuild_would(warehouse: Warehouse, seed
     for batch in batches:
         warehouse.land(batch)
         landed += batch
-        warehouse.dbt("run")
+        warehouse.run()
         found = contents(warehouse)
         assert_equals(found, expected(landed))
         if before:
@@ -539,10 +543,10 @@ def test_every_batch_leaves_what_a_full_rebuild_would(warehouse: Warehouse, seed
         assert warehouse.reads() == {table: ["all", *["changes"] * (len(batches) - 1)] for table in TABLES}
 
     unchanged = snapshots(warehouse)
-    warehouse.dbt("run")
+    warehouse.run()
     assert snapshots(warehouse) == unchanged, "a run without news writes nothing"
 
-    warehouse.dbt("run", "--full-refresh")
+    warehouse.run("--full-refresh")
     assert_equals(contents(warehouse), expected(landed))
 
 
@@ -561,7 +565,7 @@ def test_appends_and_compaction_leave_silver_without_delete_files(warehouse: War
         warehouse.land(batch)
         if batch[-1] is events[-1]:
             warehouse.sql("alter table {p}bronze.service_events_raw execute optimize")
-        warehouse.dbt("run")
+        warehouse.run()
     assert_equals(contents(warehouse), expected(events))
     assert warehouse.reads()["silver.pgr_events"] == ["all", "changes", "changes"]
     assert warehouse.sql('select count(*) from {p}silver."pgr_events$files" where content <> 0') == [[0]]
@@ -571,10 +575,10 @@ def test_deleted_and_changed_bronze_rows_reach_gold(warehouse: Warehouse) -> Non
     rng = random.Random(3)
     events = [random_event(rng, START + timedelta(hours=i)) | coordinates(rng, i) for i in range(30)]
     warehouse.land(events)
-    warehouse.dbt("run")
+    warehouse.run()
     warehouse.sql("delete from {p}bronze.service_events_raw where entity_id = 'case-1'")
     warehouse.sql("update {p}bronze.service_events_raw set actor_id = null where entity_id = 'case-2'")
-    warehouse.dbt("run")
+    warehouse.run()
     remaining = warehouse.rows("bronze.service_events_raw")
     assert 0 < len(remaining) < len(events)
     assert_equals(contents(warehouse), expected(remaining))
@@ -587,16 +591,16 @@ def test_a_backfill_takes_its_days_and_leaves_the_position(warehouse: Warehouse)
         [random_event(rng, START + timedelta(days=i % 3)) | coordinates(rng, i) for i in range(20)] for _ in range(2)
     )
     warehouse.land(old)
-    warehouse.dbt("run")
+    warehouse.run()
     warehouse.land(new)
     day = (START + timedelta(days=1)).date()
-    warehouse.dbt("run", start_date=str(day), end_date=str(day))
+    warehouse.run(start_date=str(day), end_date=str(day))
     by_day = [row for row in old + new if row in old or row["event_date"] == day]
     assert without_audit(contents(warehouse)["silver.pgr_events"]) == expected(by_day)["silver.pgr_events"]
-    warehouse.dbt("run")
+    warehouse.run()
     assert_equals(contents(warehouse), expected(old + new))
     unchanged = snapshots(warehouse)
-    warehouse.dbt("run", start_date=str(START.date()), end_date=str((START + timedelta(days=2)).date()))
+    warehouse.run(start_date=str(START.date()), end_date=str((START + timedelta(days=2)).date()))
     assert {reads[-1] for reads in warehouse.reads().values()} == {"all"}, "no other days are held"
     assert snapshots(warehouse) == unchanged, "a backfill that finds nothing to mend writes nothing"
 
@@ -609,18 +613,18 @@ def test_refreshes_and_backfills_in_any_order_leave_what_a_full_rebuild_would(wa
     cuts = [0, *sorted(rng.sample(range(1, len(delivered)), 3)), len(delivered)]
     for first, last in pairwise(cuts):
         warehouse.land(delivered[first:last])
-        warehouse.dbt("run", **rng.choice([{}, random_days(rng)]))
-    warehouse.dbt("run")
+        warehouse.run(**rng.choice([{}, random_days(rng)]))
+    warehouse.run()
     days = random_days(rng)
     within = f"event_date between date '{days['start_date']}' and date '{days['end_date']}'"
     wrong = "(entity_id in ('case-1', 'case-2') or coalesce(kafka_offset, 0) % 3 = 0)"
     warehouse.sql(f"delete from {{p}}bronze.service_events_raw where {within} and {wrong}")
-    warehouse.dbt("run", **days)
+    warehouse.run(**days)
     backfilled = contents(warehouse)
     remaining = warehouse.rows("bronze.service_events_raw")
     assert len(remaining) < len(delivered)
     assert_equals(backfilled, expected(remaining))
-    warehouse.dbt("run", "--full-refresh")
+    warehouse.run("--full-refresh")
     assert_equals(backfilled, {table: without_audit(rows) for table, rows in contents(warehouse).items()})
 
 
@@ -637,10 +641,10 @@ def test_a_day_more_of_the_backlog_leaves_the_days_before_alone(warehouse: Wareh
         for day in range(2)
     ]
     warehouse.land(days[0])
-    warehouse.dbt("run")
+    warehouse.run()
     before = contents(warehouse)["gold.pgr_backlog_daily"]
     warehouse.land(days[1])
-    warehouse.dbt("run")
+    warehouse.run()
     after = contents(warehouse)
     assert_equals(after, expected([*days[0], *days[1]]))
     assert before.items() <= after["gold.pgr_backlog_daily"].items()

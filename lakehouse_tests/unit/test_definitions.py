@@ -24,6 +24,7 @@ TABLES = {
     "gold/pgr_case_lifecycle",
     "gold/pgr_funnel_daily",
     "gold/pgr_backlog_daily",
+    "gold/dim_date",
 }
 PLATFORM = {
     "bronze/dead_letters",
@@ -32,6 +33,7 @@ PLATFORM = {
     "bronze/replays",
     "bronze/expired_snapshots",
     "platform/maintenance",
+    "gold/dim_date",
 }
 STREAMED = {"kafka/roman_numeral_events", "kafka/roman_numeral_events_dlq", "bronze/conversion_events"}
 CONVERSIONS = STREAMED | {
@@ -111,6 +113,17 @@ def test_many_days_of_marts_are_processed_in_one_run(repository: dg.RepositoryDe
     for key in ("pgr_events", "pgr_case_lifecycle", "pgr_funnel_daily", "pgr_backlog_daily", "backfill_log"):
         node = next(n for n in repository.asset_graph.asset_nodes if n.key.path[-1] == key and n.key.path[0] != "kafka")
         assert node.backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_the_calendar_is_made_with_the_gold_of_the_conversions_and_by_no_other_job(
+    repository: dg.RepositoryDefinition,
+) -> None:
+    calendar = dg.AssetKey(["gold", "dim_date"])
+    assert repository.asset_graph.get(calendar).parent_keys == set()
+    jobs = {job.name for job in repository.get_all_jobs() if calendar in job.asset_layer.selected_asset_keys}
+    assert jobs - {"__ASSET_JOB"} == {"conversions_gold"}
+    checked = {key.name for key in repository.get_job("conversions_gold").asset_layer.asset_graph.asset_check_keys}
+    assert "unique_gold_dim_date_date_key" in checked
 
 
 def test_drains_and_scheduled_jobs_are_told_apart(repository: dg.RepositoryDefinition) -> None:

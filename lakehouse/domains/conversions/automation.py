@@ -10,7 +10,7 @@ from lakehouse.domains.conversions.assets import backfill_log, gold_assets, silv
 from lakehouse.domains.conversions.checks import every_offset_is_accounted_for, stream_and_batch_agree
 from lakehouse.domains.conversions.stream import PIPELINE
 from lakehouse.ledger.feed import Feed
-from lakehouse.naming import CONVERSION_EVENTS, CONVERSIONS_DLQ, Domain
+from lakehouse.naming import CONVERSION_EVENTS, CONVERSIONS_DLQ, DIM_DATE, Domain
 from lakehouse.orchestration.landing import BATCH, KIND_TAG, build_drain_sensor, build_queue_job
 from lakehouse.orchestration.scheduled import build_scheduled_job
 from lakehouse.orchestration.streams import build_stream
@@ -39,10 +39,11 @@ conversions_silver, conversions_silver_schedule = build_scheduled_job(
 )
 conversions_gold, conversions_gold_schedule = build_scheduled_job(
     "conversions_gold",
-    dg.AssetSelection.assets(*gold_assets) | dg.AssetSelection.checks(stream_and_batch_agree),
+    dg.AssetSelection.assets(*gold_assets, dg.AssetKey(DIM_DATE.key))
+    | dg.AssetSelection.checks(stream_and_batch_agree),
     cron="30 0 * * *",
     is_due=has_begun,
-    description="Makes the days of the star schema anew that have news.",
+    description="Makes the days of the star schema anew that have news, and the calendar where days of it are missing.",
 )
 conversions_backfill = dg.define_asset_job(
     "conversions_backfill",
