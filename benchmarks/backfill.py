@@ -20,7 +20,7 @@ from benchmarks.measure import Sample
 from lakehouse.adapters.trino.query import query
 from lakehouse.domains.disorder import Shares
 from lakehouse.job import backfill, run_job
-from lakehouse.naming import PGR_EVENTS, TABLES, Layer
+from lakehouse.naming import PGR_EVENTS, TABLES, Domain, Layer
 from lakehouse.produce import produce_service_events
 from lakehouse.settings import Settings
 from lakehouse.stack.dagster import Dagster
