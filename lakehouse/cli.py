@@ -486,6 +486,7 @@ def _print_report(report: Any) -> None:
             "first",
             "position",
             "bronze",
+            "duplicates",
             "dead_letters",
             "in_flight",
             "replayed",
