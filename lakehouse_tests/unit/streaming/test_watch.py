@@ -16,9 +16,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.settings import Settings, load
 from lakehouse.stream import StreamStatus
 
-RUNNING = StreamStatus(
-    "conversions", "RUNNING", is_alive=True, started_at=datetime.now(UTC), checkpoint_age_seconds=20.0
-)
+RUNNING = StreamStatus("conversions", "RUNNING", is_alive=True, checkpoint_age_seconds=20.0)
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -37,7 +35,6 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     [
         (RUNNING, None),
         (replace(RUNNING, state="RESTARTING"), None),
-        (replace(RUNNING, checkpoint_age_seconds=None), None),
         (StreamStatus("conversions", "STOPPED"), "no job runs: STOPPED"),
         (StreamStatus("conversions", "FAILED", problem="disk full"), "no job runs: disk full"),
         (replace(RUNNING, checkpoint_age_seconds=601.0), "no checkpoint was completed for 601 s: RUNNING"),
@@ -53,6 +50,14 @@ def test_a_dead_or_stuck_job_is_told(
     monkeypatch.setattr(stream, "status", lambda *_: found)
     told = stream.trouble(settings, PIPELINE)
     assert told == trouble or (told and trouble and re.fullmatch(trouble, told))
+
+
+def test_a_job_that_was_just_started_has_time_for_its_first_checkpoint(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = replace(RUNNING, checkpoint_age_seconds=None, started_at=datetime.now(UTC))
+    monkeypatch.setattr(stream, "status", lambda *_: found)
+    assert stream.trouble(settings, PIPELINE) is None
 
 
 def test_what_was_never_started_or_was_stopped_is_left_alone(
