@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -105,20 +105,12 @@ def _start_stream(settings: Settings, console: Console) -> None:
 def _wait_until_streamed(settings: Settings, console: Console) -> None:
     """By the audit: until every record is in bronze, a repeat, or a dead letter."""
     topics = (CONVERSIONS_TOPIC.name, CONVERSIONS_DLQ.name)
-    with console.status("Waiting for the stream's next commits") as status:
-        deadline = time.monotonic() + LANDING_SECONDS
-        while True:
-            accounts = run_audit(settings).accounts
-            waiting = sum(account.in_flight for account in accounts if account.source in topics)
-            if not waiting:
-                break
-            status.update(f"Waiting for the stream's next commits: {waiting:,} records to go")
-            if time.monotonic() > deadline:
-                raise LakehouseError(
-                    f"{waiting:,} records were not landed within {LANDING_SECONDS:.0f} s; "
-                    "`lakehouse stream status` and `lakehouse logs flink` say why"
-                )
-            time.sleep(2)
+
+    def waiting() -> int:
+        return sum(account.in_flight for account in run_audit(settings).accounts if account.source in topics)
+
+    said_by = "`lakehouse stream status` and `lakehouse logs flink` say why"
+    _wait(console, "Waiting for the stream's next commits", waiting, said_by)
     console.print("[green]✓[/green] landed in bronze by Flink, and what it refused by Dagster's sensor")
 
 
@@ -135,17 +127,20 @@ def _wait_until_landed(settings: Settings, console: Console) -> None:
             raise LakehouseError("; ".join(problems))
         return waiting
 
-    with console.status("Waiting for Dagster's sensor to land them") as status:
-        deadline = time.monotonic() + LANDING_SECONDS
-        while waiting := lag():
-            status.update(f"Landing in bronze: {waiting:,} records to go")
-            if time.monotonic() > deadline:
-                raise LakehouseError(
-                    f"{waiting:,} records were not landed within {LANDING_SECONDS:.0f} s; "
-                    "the Dagster UI and `lakehouse logs dagster` say why"
-                )
-            time.sleep(1)
+    said_by = "the Dagster UI and `lakehouse logs dagster` say why"
+    _wait(console, "Waiting for Dagster's sensor to land them", lag, said_by)
     console.print(f"[green]✓[/green] landed in bronze by Dagster's sensor, {settings.kafka_topic} is drained")
+
+
+def _wait(console: Console, what: str, waiting: Callable[[], int], said_by: str) -> None:
+    """Wait until no record waits; where that takes too long, point to who says why."""
+    with console.status(what) as status:
+        deadline = time.monotonic() + LANDING_SECONDS
+        while count := waiting():
+            status.update(f"{what}: {count:,} records to go")
+            if time.monotonic() > deadline:
+                raise LakehouseError(f"{count:,} records were not landed within {LANDING_SECONDS:.0f} s; {said_by}")
+            time.sleep(1)
 
 
 def _build(settings: Settings, console: Console, job: str, engine: str) -> None:
