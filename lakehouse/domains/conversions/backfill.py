@@ -116,9 +116,8 @@ def run_backfill(
         _create_branches(work, backfill)
         _build(there, days, on_step)
         on_step("auditing the branches")
-        backfill = replace(
-            backfill, audits=list(audit(there, days, tolerance)), differences=differences(work, there, days)
-        )
+        found = differences(work, there, days)
+        backfill = replace(backfill, audits=list(audit(there, days, found, tolerance)), differences=found)
         if backfill.problems:
             write_down(work, replace(backfill, state=FAILED))
             raise LakehouseError(
@@ -140,12 +139,13 @@ def roll_forward(work: Workspace) -> None:
             run_backfill(work, unfinished.first_day, unfinished.last_day)
 
 
-def audit(there: Workspace, days: list[str], tolerance: float) -> Iterable[Audit]:
+def audit(there: Workspace, days: list[str], found: list[Difference], tolerance: float) -> Iterable[Audit]:
     """Ask what must hold of the branches.
 
     Args:
         there: The branches.
         days: That were made anew.
+        found: What changes by day.
         tolerance: Share by which the number of conversions of a day may change.
     """
     bronze = there.head(CONVERSION_EVENTS)
@@ -174,10 +174,9 @@ def audit(there: Workspace, days: list[str], tolerance: float) -> Iterable[Audit
         frame = users if column in tables.USER.fields else rows
         strange = frame.where(~sf.col(column.name).isin(*column.known_values)).count()
         yield Audit(f"{column.name} has a known value", f"{strange:,} rows have another" if strange else None)
-    main = replace(there, branch=None)
     jumps = [
         f"{d.day} {d.before:,} → {d.after:,}"
-        for d in differences(main, there, days)
+        for d in found
         if d.before and abs(d.after - d.before) > tolerance * d.before
     ]
     yield Audit(f"no day changes by more than {tolerance:.0%}", ", ".join(jumps) or None)
