@@ -445,6 +445,11 @@ class Settings(BaseSettings):
         uri = self._postgres_uri(self.catalog_db_user, self.catalog_db_password, self.catalog_db_name)
         return f"{uri}?options={quote(f'-c idle_in_transaction_session_timeout={IDLE_COMMIT_SECONDS}s')}"
 
+    @property
+    def catalog_jdbc_url(self) -> str:
+        """Where Java's engines find the Iceberg catalog's database; without user and password."""
+        return f"jdbc:postgresql://{self.db_address}:{self.db_port}/{self.catalog_db_name}"
+
     def _postgres_uri(self, user: str, password: SecretStr, database: str) -> str:
         secret = quote(password.get_secret_value(), safe="")
         return f"postgresql+psycopg2://{quote(user, safe='')}:{secret}@{self.db_address}:{self.db_port}/{database}"

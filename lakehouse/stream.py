@@ -252,7 +252,7 @@ def _catalog_options(settings: Settings) -> dict[str, str]:
     return {
         "type": "iceberg",
         "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
-        "uri": f"jdbc:postgresql://{settings.db_address}:{settings.db_port}/{settings.catalog_db_name}",
+        "uri": settings.catalog_jdbc_url,
         "jdbc.user": settings.catalog_db_user,
         "jdbc.password": settings.catalog_db_password.get_secret_value(),
         "jdbc.schema-version": "V1",

@@ -133,7 +133,7 @@ def _catalog(settings: Settings) -> dict[str, str]:
     return {
         "": "org.apache.iceberg.spark.SparkCatalog",
         ".type": "jdbc",
-        ".uri": f"jdbc:postgresql://{settings.db_address}:{settings.db_port}/{settings.catalog_db_name}",
+        ".uri": settings.catalog_jdbc_url,
         ".jdbc.user": settings.catalog_db_user,
         ".jdbc.password": settings.catalog_db_password.get_secret_value(),
         ".jdbc.schema-version": "V1",

@@ -119,12 +119,11 @@ class Trino(Server):
 
 
 def _catalog(settings: Settings) -> dict[str, str]:
-    database = f"{settings.db_address}:{settings.db_port}/{settings.catalog_db_name}"
     catalog = {
         "connector.name": "iceberg",
         "iceberg.catalog.type": "jdbc",
         "iceberg.jdbc-catalog.driver-class": "org.postgresql.Driver",
-        "iceberg.jdbc-catalog.connection-url": f"jdbc:postgresql://{database}",
+        "iceberg.jdbc-catalog.connection-url": settings.catalog_jdbc_url,
         "iceberg.jdbc-catalog.connection-user": settings.catalog_db_user,
         "iceberg.jdbc-catalog.connection-password": settings.catalog_db_password.get_secret_value(),
         "iceberg.jdbc-catalog.catalog-name": CATALOG,
