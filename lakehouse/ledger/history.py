@@ -15,6 +15,7 @@ from pyiceberg.table.snapshots import Operation, Snapshot
 
 from lakehouse.adapters.iceberg.catalog import ensure_table, find_table
 from lakehouse.adapters.iceberg.filters import at_least, equal
+from lakehouse.adapters.iceberg.history import said
 from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.expired_snapshot import EXPIRED_SNAPSHOT
 from lakehouse.ledger.commit import append, until_won
@@ -57,13 +58,13 @@ def commits(catalog: Catalog, name: TableName, since: datetime | None = None) ->
 
 def of_snapshot(snapshot: Snapshot) -> PastCommit:
     """What a snapshot says of the commit that made it."""
-    said = dict(snapshot.summary.additional_properties) if snapshot.summary else {}
+    summary = dict(said(snapshot))
     return PastCommit(
         snapshot_id=snapshot.snapshot_id,
         at=datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC),
         operation=snapshot.summary.operation.value if snapshot.summary else "",
-        added_rows=int(said.get("added-records", "0")),
-        summary=said,
+        added_rows=int(summary.get("added-records", "0")),
+        summary=summary,
     )
 
 

@@ -14,7 +14,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from lakehouse.adapters.iceberg.catalog import find_table
-from lakehouse.adapters.iceberg.history import positions, sayings
+from lakehouse.adapters.iceberg.history import positions, said, sayings
 from lakehouse.adapters.trino.query import query
 from lakehouse.contracts.lineage import LOADED_AT, SOURCE_SNAPSHOT
 from lakehouse.ledger.census import marked_snapshot
@@ -40,8 +40,8 @@ def reader_positions(settings: Settings, catalog: Catalog, names: Collection[Tab
         table = find_table(catalog, name) if name.layer is not Layer.BRONZE else None
         if table is None or SOURCE_SNAPSHOT not in table.schema().column_names:
             continue
-        if said := positions(table, table.current_snapshot()):
-            read |= set(said.values())
+        if known := positions(table, table.current_snapshot()):
+            read |= set(known.values())
             continue
         _, rows = query(settings, f"select max_by({SOURCE_SNAPSHOT}, {LOADED_AT}) from {name.sql}")  # noqa: S608
         read |= {row[0] for row in rows if row[0] is not None}
@@ -107,7 +107,7 @@ def _last_of_flink(history: Sequence[Snapshot]) -> set[int]:
     """
     last = {}
     for snapshot in history:
-        said = snapshot.summary.additional_properties if snapshot.summary else {}
-        if FLINK_JOB in said:
-            last[said[FLINK_JOB], said.get(FLINK_OPERATOR)] = snapshot.snapshot_id
+        summary = said(snapshot)
+        if FLINK_JOB in summary:
+            last[summary[FLINK_JOB], summary.get(FLINK_OPERATOR)] = snapshot.snapshot_id
     return set(last.values())
