@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SECONDS = 30
 """Between two looks at a stream."""
+TROUBLE_TAG = "lakehouse/trouble"
+"""Tag of a run that brings a stream back: why."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _build_sensor(pipeline: Pipeline, start: dg.JobDefinition) -> dg.SensorDefin
         asked = []
         if trouble and not must_wait(context.instance, start.name):
             context.log.warning("%s is brought back: %s", pipeline.name, trouble)
-            asked.append(dg.RunRequest(tags={KIND_TAG: BATCH, "lakehouse/trouble": trouble[:200]}))
+            asked.append(dg.RunRequest(tags={KIND_TAG: BATCH, TROUBLE_TAG: trouble[:200]}))
         return dg.SensorResult(run_requests=asked, asset_events=events, cursor=json.dumps(cursor))
 
     return stream_sensor
