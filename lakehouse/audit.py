@@ -16,7 +16,7 @@ from lakehouse.domains.feeds import FEEDS, FILES
 from lakehouse.domains.pipelines import PIPELINES
 from lakehouse.errors import LakehouseError
 from lakehouse.ledger.account import Report
-from lakehouse.ledger.acknowledge import Loss, acknowledge_lost
+from lakehouse.ledger.acknowledge import Loss, acknowledge_gone, acknowledge_lost
 from lakehouse.ledger.audit import audit
 from lakehouse.ledger.lookup import read_dead_letters, select_dead_letters
 from lakehouse.ledger.origin import is_delivery
@@ -52,14 +52,19 @@ def acknowledge_losses(settings: Settings, topic: str, *, why: str) -> list[Loss
     """Count what Kafka deleted before it was read as lost, in the name of the user who runs this.
 
     Raises:
-        LakehouseError: no feed reads the topic, it does not exist, or there is nothing that can be acknowledged.
+        LakehouseError: no feed or stream reads the topic, it does not exist, or nothing can be acknowledged.
     """
     feed = next((feed for feed in FEEDS if feed.topic_name == topic), None)
+    pipeline = next((pipeline for pipeline in PIPELINES if pipeline.topic.name == topic), None)
     state = KafkaResource().topic(topic)
-    if feed is None or state is None:
-        known = ", ".join(feed.topic_name for feed in FEEDS)
-        raise LakehouseError(f"topic {topic} is not read by any feed, or does not exist; there is {known}")
-    return acknowledge_lost(connect(settings), feed, topic, state, who=getpass.getuser(), why=why)
+    who = getpass.getuser()
+    if feed and state:
+        return acknowledge_lost(connect(settings), feed, topic, state, who=who, why=why)
+    if pipeline and state:
+        accounts = [account for account in run_audit(settings).accounts if account.source == topic]
+        return acknowledge_gone(connect(settings), pipeline.contract, topic, state, accounts, who=who, why=why)
+    known = ", ".join([*(feed.topic_name for feed in FEEDS), *(pipeline.topic.name for pipeline in PIPELINES)])
+    raise LakehouseError(f"topic {topic} is not read by any feed or stream, or does not exist; there is {known}")
 
 
 def replay_dead_letters(

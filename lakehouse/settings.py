@@ -258,9 +258,21 @@ class Settings(BaseSettings):
         description="Seconds between two commits of an always-on job.",
         ge=1,
     )
+    stream_restart_sec: int = Field(
+        30,
+        validation_alias=_names("stream_restart_sec"),
+        description="Seconds until Flink restarts an always-on job that failed; the fourth time Dagster does.",
+        ge=0,
+    )
 
     dagster_port: int = Field(
         3000, validation_alias=_names("dagster_port"), description="Port of Dagster's UI.", ge=1, le=65535
+    )
+
+    alert_webhook: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_names("alert_webhook"),
+        description="URL that is told, in JSON, of failed runs and checks, stale assets and streams in trouble.",
     )
 
     redis_host: str = Field("", validation_alias=_names("redis_host", "REDIS_HOST"), description="Redis.")
@@ -309,6 +321,13 @@ class Settings(BaseSettings):
     def _connect_scheme(cls, value: str) -> str:
         if value and not value.startswith("sc://"):
             raise ValueError(f"must start with sc://, or be `{HERE}`")
+        return value
+
+    @field_validator("alert_webhook", mode="after")
+    @classmethod
+    def _web_address(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not value.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("must start with https:// or http://")
         return value
 
     @field_validator("warehouse", "staging", "compute_logs", mode="after")

@@ -14,11 +14,15 @@ from lakehouse.adapters.flink.cluster import FlinkCluster, Job
 from lakehouse.adapters.iceberg.catalog import connect, ensure_table
 from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.errors import LakehouseError
+from lakehouse.ledger.acknowledge import last_acknowledged
 from lakehouse.ledger.streamed import write_start
+from lakehouse.naming import FLINK_GROUP_ID
 from lakehouse.settings import Settings, is_s3
 from lakehouse.streaming.statements import Pipeline, job_settings, statements
 
 CHECKPOINTS, SAVEPOINTS = "checkpoints", "savepoints"
+STATE_FILE = "_metadata"
+"""Of a checkpoint or savepoint; it is there when that is complete."""
 START_SECONDS, SAVEPOINT_SECONDS = 120, 300
 STUCK_CHECKPOINTS, STUCK_SECONDS = 10, 300
 """A job that completes no checkpoint for so many intervals, or for so long if that is longer, is stuck."""
@@ -38,6 +42,10 @@ class StreamStatus:
     failed_checkpoints: int = 0
     checkpoint_age_seconds: float | None = None
     """Age of what was committed last."""
+    lag: int | None = None
+    """Records of the topic that were not committed yet; None where the brokers do not answer."""
+    refused: int | None = None
+    """Refused records that wait in their queue for the run that lands them; None where the brokers do not answer."""
     watermark: datetime | None = None
     """Event time up to which the job takes the stream to be complete."""
     problem: str | None = None
@@ -65,7 +73,7 @@ def start(
         LakehouseError: it runs already, its state is gone or older than it may be, Flink refuses, or the job does not
             come up.
     """
-    from lakehouse.adapters.kafka.client import describe_topic, ensure_topic, open_admin
+    from lakehouse.adapters.kafka.client import describe_topic, ensure_topic, move_group, open_admin
     from lakehouse.stack.files import write_file
     from lakehouse.stack.flink import submit
 
@@ -93,17 +101,25 @@ def start(
             f"{_folder(settings, pipeline)}: started without it, it would land them again. Bring the folder back, or "
             "name a savepoint with --from"
         )
-    if topic_state := describe_topic(admin, pipeline.topic.name):
-        write_start(tables[0], pipeline.topic.name, topic_state)
+    source = pipeline.topic.name
+    if known := describe_topic(admin, source):
+        write_start(tables[0], source, known)
+        if state is None:
+            move_group(admin, FLINK_GROUP_ID, source, {p: bounds.low for p, bounds in known.partitions.items()})
+    acknowledged = last_acknowledged(tables[0].properties, source)
     chosen = job_settings(
         pipeline,
         parallelism=parallelism,
         checkpoint_seconds=settings.checkpoint_sec,
+        restart_seconds=settings.stream_restart_sec,
         checkpoints=(_folder(settings, pipeline) / CHECKPOINTS).as_uri(),
     )
     if state:
         chosen["execution.state-recovery.path"] = _path(state).as_uri()
-    submit(settings, chosen, statements(pipeline, _catalog_options(settings), _kafka_options(settings)))
+    # Until the job has a newer state, it may still have to pass what was acknowledged.
+    passes_gaps = state is not None and acknowledged is not None and _left_at(state) < acknowledged
+    job_statements = statements(pipeline, _catalog_options(settings), _kafka_options(settings), passes_gaps=passes_gaps)
+    submit(settings, chosen, job_statements)
     job = _running(cluster, pipeline)
     write_file(_wish(settings, pipeline), json.dumps({"parallelism": parallelism}))
     return job
@@ -175,7 +191,8 @@ def status(settings: Settings, pipeline: Pipeline) -> StreamStatus:
     cluster = FlinkCluster(settings.flink_address)
     job = cluster.newest(pipeline.job_name)
     if job is None:
-        return StreamStatus(pipeline.name, "STOPPED")
+        lag, refused = _waiting(settings, pipeline)
+        return StreamStatus(pipeline.name, "STOPPED", lag=lag, refused=refused)
     checkpoints = cluster.checkpoints(job)
     newest = checkpoints.newest_at
     return StreamStatus(
@@ -187,6 +204,7 @@ def status(settings: Settings, pipeline: Pipeline) -> StreamStatus:
         checkpoints.completed,
         checkpoints.failed,
         (datetime.now(UTC) - newest).total_seconds() if newest else None,
+        *_waiting(settings, pipeline),
         cluster.watermark(job) if job.is_alive else None,
         cluster.failure(job),
     )
@@ -194,7 +212,7 @@ def status(settings: Settings, pipeline: Pipeline) -> StreamStatus:
 
 def newest_state(settings: Settings, pipeline: Pipeline) -> str | None:
     """URI of the newest complete checkpoint or savepoint of a pipeline, by the time it was completed."""
-    found = _folder(settings, pipeline).glob("*/**/_metadata")
+    found = _folder(settings, pipeline).glob(f"*/**/{STATE_FILE}")
     newest = max(found, key=lambda file: file.stat().st_mtime_ns, default=None)
     return newest.parent.as_uri() if newest else None
 
@@ -236,6 +254,25 @@ def _wait(is_so: Callable[[], bool], seconds: float, otherwise: str) -> None:
 def _path(state: str) -> Path:
     """Where a state is on this machine, given as a path or in one of the ways in which Flink and Python write it."""
     return Path(unquote(urlsplit(state).path)).resolve()
+
+
+def _waiting(settings: Settings, pipeline: Pipeline) -> tuple[int | None, int | None]:
+    """How many records of the topic were not committed yet, and of its queue not landed."""
+    from lakehouse.adapters.kafka.client import lag, open_admin
+
+    admin = open_admin(settings)
+    try:
+        return (
+            lag(admin, FLINK_GROUP_ID, pipeline.topic.name),
+            lag(admin, settings.kafka_group_id, pipeline.refused.name),
+        )
+    except LakehouseError:
+        return None, None
+
+
+def _left_at(state: str) -> datetime:
+    """When a state was complete."""
+    return datetime.fromtimestamp((_path(state) / STATE_FILE).stat().st_mtime, UTC)
 
 
 def _folder(settings: Settings, pipeline: Pipeline) -> Path:

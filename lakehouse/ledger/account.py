@@ -43,6 +43,8 @@ class Account:
     """Rows written outside any ledger, by SQL; counted on the account of their table."""
     written_by: list[str] = field(default_factory=list)
     """Commits that wrote such rows, newest first, as far as the table's history goes."""
+    gone: list[Interval] = field(default_factory=list)
+    """Of a stream: offsets that are nowhere and that the topic holds no more; `acknowledge-lost` counts them."""
     gaps: list[str] = field(default_factory=list)
     """What is wrong, in words; empty when the account closes."""
 

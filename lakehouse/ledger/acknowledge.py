@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -13,10 +14,12 @@ from pyiceberg.table import Table
 from lakehouse.adapters.iceberg.catalog import ensure_table
 from lakehouse.adapters.kafka.client import TopicState
 from lakehouse.contracts.arrow import arrow_schema
+from lakehouse.contracts.contract import Contract
 from lakehouse.errors import LakehouseError, LedgerGapError
+from lakehouse.ledger.account import Account
 from lakehouse.ledger.commit import LostRace, append
 from lakehouse.ledger.feed import Feed
-from lakehouse.ledger.state import Entry, property_name, read_entries, to_properties
+from lakehouse.ledger.state import Entry, loss_property, read_entries, read_losses, to_properties
 
 
 @dataclass(frozen=True)
@@ -41,18 +44,76 @@ def acknowledge_lost(catalog: Catalog, feed: Feed, topic: str, state: TopicState
         LakehouseError: a writer is at work on the table.
     """
     table = ensure_table(catalog, feed.contract)
+    entries = _entries(table, topic, state)
+    losses = _losses(entries, state)
+    if losses:
+        _commit(table, feed, topic, entries, losses, _record(who, why), state)
+    return losses
+
+
+def acknowledge_gone(
+    catalog: Catalog,
+    contract: Contract,
+    topic: str,
+    state: TopicState,
+    accounts: Iterable[Account],
+    *,
+    who: str,
+    why: str,
+) -> list[Loss]:
+    """Count what a stream's topic holds no more, and what is nowhere else, as lost: its account goes on behind it.
+
+    The table's properties say who acknowledged it, when and why. A stream that is started afterwards reads on.
+
+    Args:
+        catalog: Where the tables are.
+        contract: Of the table that the stream lands.
+        topic: What it reads.
+        state: What the brokers know of the topic.
+        accounts: The topic's, as the audit has just drawn them up.
+        who: Who acknowledges it.
+        why: Kept beside the name.
+
+    Returns:
+        What was acknowledged; empty when there is nothing to.
+
+    Raises:
+        LedgerGapError: the topic is another one than the account speaks of.
+    """
+    table = ensure_table(catalog, contract)
+    _entries(table, topic, state)
+    losses = [Loss(account.partition or 0, *interval) for account in accounts for interval in account.gone]
+    record = json.dumps(_record(who, why))
+    if losses:
+        with table.transaction() as transaction:
+            transaction.set_properties(
+                {loss_property(topic, loss.partition, (loss.start, loss.end)): record for loss in losses}
+            )
+    return losses
+
+
+def last_acknowledged(properties: Mapping[str, str], topic: str) -> datetime | None:
+    """When losses of a topic were acknowledged last (UTC)."""
+    names = (
+        loss_property(topic, partition, interval)
+        for partition, intervals in read_losses(properties, topic).items()
+        for interval in intervals
+    )
+    return max((datetime.fromisoformat(json.loads(properties[name])["at"]) for name in names), default=None)
+
+
+def _entries(table: Table, topic: str, state: TopicState) -> dict[int, Entry]:
     entries = read_entries(table.properties, topic)
     if any(entry.topic_id != state.topic_id for entry in entries.values()):
         raise LedgerGapError(
             f"{topic} was deleted and created again: its offsets name other records now, so there is nothing to "
             "acknowledge. Let the producers write to a topic of another name, and set KAFKA_TOPIC."
         )
-    losses = _losses(entries, state)
-    if losses:
-        _commit(
-            table, feed, topic, entries, losses, {"who": who, "why": why, "at": datetime.now(UTC).isoformat()}, state
-        )
-    return losses
+    return entries
+
+
+def _record(who: str, why: str) -> dict[str, str]:
+    return {"who": who, "why": why, "at": datetime.now(UTC).isoformat()}
 
 
 def _losses(entries: dict[int, Entry], state: TopicState) -> list[Loss]:
@@ -77,7 +138,7 @@ def _commit(
     for loss in losses:
         entry = entries.get(loss.partition) or Entry(state.topic_id, first=loss.start, position=loss.start)
         moved[loss.partition] = replace(entry, position=loss.end, lost=entry.lost + loss.end - loss.start)
-        records[f"{property_name(topic, loss.partition)}.lost.{loss.start}-{loss.end}"] = json.dumps(record)
+        records[loss_property(topic, loss.partition, (loss.start, loss.end))] = json.dumps(record)
     empty: pa.Table = arrow_schema(feed.contract).empty_table()
     try:
         append(table, empty, {**to_properties(topic, moved), **records}, {"lakehouse.acknowledged": json.dumps(record)})

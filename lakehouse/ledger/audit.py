@@ -27,7 +27,7 @@ from lakehouse.ledger.deliveries import completed, under_way
 from lakehouse.ledger.feed import Feed
 from lakehouse.ledger.history import commits
 from lakehouse.ledger.origin import is_delivery
-from lakehouse.ledger.state import Entry, read_entries, read_replayed, read_sources
+from lakehouse.ledger.state import Entry, read_entries, read_losses, read_replayed, read_sources
 from lakehouse.ledger.streamed import Landed, queue_accounts, stream_accounts
 from lakehouse.ledger.writer import gaps
 from lakehouse.naming import TableName
@@ -135,8 +135,9 @@ def _stream_accounts(
     count = sum(landed.letters.rows(key) for key in through)
     queued = list(queue_accounts(queue, ledger, count, topics(queue), probe, settled_before))
     landed = replace(landed, queued=sum(account.in_flight for account in queued))
-    entries = read_entries(table.properties, topic) if table is not None else {}
-    return [*stream_accounts(topic, entries, landed, topics(topic), probe, settled_before), *queued]
+    properties = table.properties if table is not None else {}
+    entries, losses = read_entries(properties, topic), read_losses(properties, topic)
+    return [*stream_accounts(topic, entries, losses, landed, topics(topic), probe, settled_before), *queued]
 
 
 def _is_covered(census: Census, positions: Mapping[Key, int], others: Collection[Key] = ()) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -29,6 +31,15 @@ def repeated(offsets: pa.Array) -> pa.Array:
     return pc.unique(offsets[1:].filter(pc.equal(offsets[1:], offsets[:-1])))
 
 
-def length(intervals: list[Interval]) -> int:
+def without(intervals: Iterable[Interval], others: Iterable[Interval]) -> list[Interval]:
+    """What is left of the intervals when others are taken out."""
+    left = list(intervals)
+    for start, end in others:
+        parts = [part for a, b in left for part in ((a, min(b, start)), (max(a, end), b))]
+        left = [(a, b) for a, b in parts if a < b]
+    return left
+
+
+def length(intervals: Iterable[Interval]) -> int:
     """Number of offsets in the intervals."""
     return sum(end - start for start, end in intervals)

@@ -7,8 +7,11 @@ not, and their size is bounded by the number of partitions.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+
+from lakehouse.ledger.offsets import Interval
 
 PREFIX = "lakehouse.ledger."
 
@@ -63,6 +66,21 @@ def read_entries(properties: Mapping[str, str], topic: str) -> dict[int, Entry]:
         for name, value in properties.items()
         if name.startswith(start) and name.removeprefix(start).isdigit()
     }
+
+
+def loss_property(topic: str, partition: int, interval: Interval) -> str:
+    """Name of the table property that says who acknowledged that offsets are lost, when and why."""
+    return f"{property_name(topic, partition)}.lost.{interval[0]}-{interval[1]}"
+
+
+def read_losses(properties: Mapping[str, str], topic: str) -> dict[int, list[Interval]]:
+    """Intervals of offsets that were acknowledged as lost, by partition."""
+    pattern = re.compile(re.escape(f"{PREFIX}{topic}.") + r"(\d+)\.lost\.(\d+)-(\d+)")
+    found: dict[int, list[Interval]] = {}
+    for match in filter(None, map(pattern.fullmatch, sorted(properties))):
+        partition, start, end = map(int, match.groups())
+        found.setdefault(partition, []).append((start, end))
+    return found
 
 
 def read_sources(properties: Mapping[str, str]) -> set[str]:

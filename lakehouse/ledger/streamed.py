@@ -8,9 +8,10 @@ is there longer than it may be is named.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,13 +21,13 @@ from lakehouse.adapters.kafka.client import PartitionState, TopicState
 from lakehouse.errors import LakehouseError
 from lakehouse.ledger.account import Account, Probe, from_position, misplaced, some
 from lakehouse.ledger.census import Census, Key
-from lakehouse.ledger.offsets import Interval, length, missing, repeated
+from lakehouse.ledger.offsets import Interval, length, missing, repeated, without
 from lakehouse.ledger.state import Entry, read_entries, to_properties
 from lakehouse.ledger.writer import first_offset, gaps
 from lakehouse.settings import Settings
 
 LOOK_AHEAD = 1_000
-"""Offsets that are looked at in one go for the first record that waits."""
+"""Offsets that are looked at in one go for records that wait."""
 PATIENCE = 3
 """Checkpoints after which a record must be landed."""
 
@@ -78,6 +79,7 @@ class Landed:
 def stream_accounts(
     topic: str,
     entries: Mapping[int, Entry],
+    losses: Mapping[int, Sequence[Interval]],
     landed: Landed,
     state: TopicState | None,
     probe: Probe,
@@ -88,6 +90,7 @@ def stream_accounts(
     Args:
         topic: Its name.
         entries: Where each partition began, as written down when the stream was first started.
+        losses: Offsets of each partition that were acknowledged as lost.
         landed: What the tables hold of it.
         state: What the brokers know of it; None when it is gone.
         probe: Asks them which offsets hold a record.
@@ -99,10 +102,11 @@ def stream_accounts(
     for partition in sorted(known | set(entries) | set(state.partitions if state else ())):
         bounds = state.partitions.get(partition) if state else None
         first = entries[partition].first if partition in entries else first_offset(entries, bounds.low if bounds else 0)
-        account = _draw_up((topic, partition), first, bounds, landed, probe, settled_before)
+        lost = losses.get(partition, ())
+        account = _draw_up((topic, partition), first, bounds, lost, landed, probe, settled_before)
         if entries and (bounds or partition in entries):
             topic_id = next(iter(entries.values())).topic_id
-            reached[partition] = Entry(topic_id, first=first, position=_reach((topic, partition), first, landed))
+            reached[partition] = Entry(topic_id, first=first, position=_reach((topic, partition), first, lost, landed))
         elif partition in known:
             account.gaps.append("rows with coordinates, but no start of the stream was written down")
         accounts.append(account)
@@ -142,7 +146,7 @@ def queue_accounts(
         if bounds:
             account.end = bounds.end
             account.in_flight = max(0, bounds.end - max(entry.position, bounds.low))
-            if waiting := _first_record((queue, partition), (entry.position, bounds.end), probe):
+            if waiting := next(_records((queue, partition), (entry.position, bounds.end), probe), None):
                 account.gaps += _too_long(account.in_flight, waiting, settled_before, "Dagster's sensor lands them")
         account.gaps += [text for text in troubles if text.startswith(f"{account.name}:")]
         if letters != counted:
@@ -153,7 +157,13 @@ def queue_accounts(
 
 
 def _draw_up(
-    key: Key, first: int, bounds: PartitionState | None, landed: Landed, probe: Probe, settled_before: datetime
+    key: Key,
+    first: int,
+    bounds: PartitionState | None,
+    lost: Sequence[Interval],
+    landed: Landed,
+    probe: Probe,
+    settled_before: datetime,
 ) -> Account:
     account = Account(*key, first=first, end=bounds.end if bounds else None)
     start = landed.rows.verified_to(key, first)
@@ -164,12 +174,12 @@ def _draw_up(
         account.gaps += misplaced(where, census.of(key), census.verified_to(key, first))
     if len(twice := repeated(offsets)):
         account.gaps.append(f"{len(twice)} offsets in two places: {some(twice)}")
-    reach = max(start, _reach(key, first, landed))
-    holes = missing(pc.unique(from_position(offsets, start)), start, reach)
+    reach = max(start, _reach(key, first, lost, landed))
+    holes = without(missing(pc.unique(from_position(offsets, start)), start, reach), lost)
     low, end = (bounds.low, max(bounds.end, reach)) if bounds else (reach, reach)
     unknown = [(max(a, verified), min(b, low)) for a, b in holes if max(a, verified) < min(b, low)]
     held = {offset: at for a, b in holes if b > low for offset, at in probe(*key, (max(a, low), b)).items()}
-    waiting = _first_record(key, (reach, end), probe)
+    waiting = next(_records(key, (reach, end), probe), None)
     account.position = min([*held, waiting[0] if waiting else end])
     account.in_flight = len(held) + (end - reach if waiting else 0)
 
@@ -179,7 +189,10 @@ def _draw_up(
 
     account.bronze, account.duplicates, account.dead_letters = map(count, landed.places.values())
     delivered = account.bronze + account.duplicates + account.dead_letters
-    account.skipped = max(0, account.position - first - delivered - length(unknown) - vanished)
+    left = max(0, account.position - first - delivered - length(unknown) - vanished)
+    account.lost = min(length(lost), left)
+    account.skipped = left - account.lost
+    account.gone = [*unknown, *([(reach, low)] if reach < low else [])]
     late = sorted(offset for offset, at in held.items() if at < settled_before)
     # What waits in the queue has passed the stream, and the queue's own account says for how long it may.
     if len(late) > landed.queued:
@@ -189,14 +202,16 @@ def _draw_up(
         account.gaps.append(f"{length(unknown)} offsets are nowhere, and the topic holds them no more: {shown}")
     if vanished > len(held):
         account.gaps.append(f"{vanished} offsets are nowhere that an earlier audit had verified")
-    if waiting and len(late) + end - reach > landed.queued:
+    allowed = max(0, landed.queued - len(late))
+    behind = islice(_records(key, (reach, end), probe), allowed + 1)
+    if waiting and sum(at < settled_before for _, at in behind) > allowed:
         account.gaps += _too_long(end - reach, waiting, settled_before, "`lakehouse stream status`")
     return account
 
 
-def _reach(key: Key, first: int, landed: Landed) -> int:
-    """Offset after the last one that is anywhere."""
-    ends = [first]
+def _reach(key: Key, first: int, lost: Sequence[Interval], landed: Landed) -> int:
+    """Offset after the last one that is anywhere, or was acknowledged as lost."""
+    ends = [first, *(end for _, end in lost)]
     for census in landed.places.values():
         offsets = census.of(key)
         ends += [census.verified_to(key, first), *([offsets[-1].as_py() + 1] if len(offsets) else [])]
@@ -222,13 +237,11 @@ def _verified(key: Key, first: int, landed: Landed) -> tuple[int, int]:
     return position, max(0, before - now)
 
 
-def _first_record(key: Key, interval: Interval, probe: Probe) -> tuple[int, datetime] | None:
-    """The first record of an interval, and when it came."""
+def _records(key: Key, interval: Interval, probe: Probe) -> Iterator[tuple[int, datetime]]:
+    """The records of an interval in their order, and when each came; asked for as they are taken."""
     start, end = interval
     for begin in range(start, end, LOOK_AHEAD):
-        if found := probe(*key, (begin, min(begin + LOOK_AHEAD, end))):
-            return min(found.items())
-    return None
+        yield from sorted(probe(*key, (begin, min(begin + LOOK_AHEAD, end))).items())
 
 
 def _too_long(count: int, waiting: tuple[int, datetime], settled_before: datetime, what: str) -> Iterable[str]:

@@ -49,13 +49,16 @@ class Pipeline:
         return f"lakehouse-{self.name}"
 
 
-def job_settings(pipeline: Pipeline, *, parallelism: int, checkpoint_seconds: int, checkpoints: str) -> dict[str, str]:
+def job_settings(
+    pipeline: Pipeline, *, parallelism: int, checkpoint_seconds: int, restart_seconds: int, checkpoints: str
+) -> dict[str, str]:
     """Settings of the job, beside those of the cluster.
 
     Args:
         pipeline: Which.
         parallelism: Subtasks of each operator.
         checkpoint_seconds: How often what was read is committed.
+        restart_seconds: How long it waits after a failure.
         checkpoints: URI of the folder they go to.
     """
     return {
@@ -72,7 +75,7 @@ def job_settings(pipeline: Pipeline, *, parallelism: int, checkpoint_seconds: in
         "state.backend.type": "rocksdb",
         "restart-strategy.type": "fixed-delay",
         "restart-strategy.fixed-delay.attempts": "3",
-        "restart-strategy.fixed-delay.delay": "30 s",
+        "restart-strategy.fixed-delay.delay": f"{restart_seconds} s",
         "table.exec.state.ttl": f"{STATE_HOURS} h",
         "table.exec.source.idle-timeout": "30 s",
         "table.local-time-zone": "UTC",
@@ -81,13 +84,16 @@ def job_settings(pipeline: Pipeline, *, parallelism: int, checkpoint_seconds: in
     }
 
 
-def statements(pipeline: Pipeline, catalog: Mapping[str, str], kafka: Mapping[str, str]) -> list[str]:
+def statements(
+    pipeline: Pipeline, catalog: Mapping[str, str], kafka: Mapping[str, str], *, passes_gaps: bool = False
+) -> list[str]:
     """The whole job, the last statement starts it.
 
     Args:
         pipeline: Which.
         catalog: Options of the Iceberg catalog. They hold a password.
         kafka: Options of Kafka's clients. They may hold a password.
+        passes_gaps: Whether it reads on where records were deleted before it read them, instead of failing.
     """
     client = {f"properties.{name}": value for name, value in kafka.items()}
     inserts = [rows_insert(pipeline), duplicates_insert(pipeline), refusals_insert(pipeline)]
@@ -95,14 +101,14 @@ def statements(pipeline: Pipeline, catalog: Mapping[str, str], kafka: Mapping[st
     return [
         f"CREATE TEMPORARY FUNCTION parse_record AS {_quoted(PARSER)} LANGUAGE JAVA",
         f"CREATE CATALOG {CATALOG} WITH ({_options(catalog)})",
-        source_table(pipeline, client),
+        source_table(pipeline, client, passes_gaps=passes_gaps),
         refusals_table(pipeline, client),
         numbered_view(pipeline.contract),
         f"EXECUTE STATEMENT SET BEGIN\n{body}END",
     ]
 
 
-def source_table(pipeline: Pipeline, client: Mapping[str, str]) -> str:
+def source_table(pipeline: Pipeline, client: Mapping[str, str], *, passes_gaps: bool) -> str:
     """The topic, each record parsed, with its event time for a clock.
 
     The clock is held by Kafka's time, so that one event from the future does not make all others late; a record that
@@ -112,12 +118,14 @@ def source_table(pipeline: Pipeline, client: Mapping[str, str]) -> str:
         "connector": "kafka",
         "topic": pipeline.topic.name,
         **RAW,
-        "scan.startup.mode": "earliest-offset",
+        # A job without state begins where the group is, which the first start puts at the beginning. Any other mode
+        # makes the connector read on, silently, where records are gone.
+        "scan.startup.mode": "group-offsets",
         "scan.topic-partition-discovery.interval": "60 s",
         **client,
         "properties.group.id": FLINK_GROUP_ID,
         "properties.isolation.level": "read_committed",
-        "properties.auto.offset.reset": "none",
+        "properties.auto.offset.reset": "earliest" if passes_gaps else "none",
     }
     epoch = "TO_TIMESTAMP_LTZ(0, 3)"
     return f"""CREATE TEMPORARY TABLE records (

@@ -80,10 +80,12 @@ class FlinkCluster:
 
     def failure(self, job: Job) -> str | None:
         """Why a job failed or is being restarted, in its first words."""
-        found = self._ask("GET", f"/jobs/{job.job_id}/exceptions?maxExceptions=1")
-        root = found.get("root-exception")
-        causes = [line for line in (root or "").splitlines() if line.startswith("Caused by: ")]
-        return str((causes or [root])[-1]).removeprefix("Caused by: ").splitlines()[0] if root else None
+        found = self._ask("GET", f"/jobs/{job.job_id}/exceptions?maxExceptions=1")["exceptionHistory"]["entries"]
+        if not found:
+            return None
+        lines = str(found[0]["stacktrace"]).splitlines()
+        causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+        return (causes or lines)[-1 if causes else 0]
 
     def watermark(self, job: Job) -> datetime | None:
         """Event time up to which all of a job's operators take their input to be complete; None before any knows."""

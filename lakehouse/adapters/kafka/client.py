@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import (
     Consumer,
+    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -227,6 +228,37 @@ def ensure_topic(admin: KafkaAdmin, topic: Topic, *, name: str | None = None, re
     except KafkaException as error:
         if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
             raise LakehouseError(f"cannot create topic {new.topic}: {admin.explain(error)}") from None
+
+
+def move_group(admin: KafkaAdmin, group: str, topic: str, positions: Mapping[int, int]) -> None:
+    """Put a group that has no members at positions of a topic's partitions.
+
+    Raises:
+        LakehouseError: when the brokers refuse or do not answer.
+    """
+    moved = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p, offset) for p, offset in positions.items()])
+    try:
+        admin.alter_consumer_group_offsets([moved], request_timeout=TIMEOUT_SECONDS)[group].result()
+    except KafkaException as error:
+        raise LakehouseError(f"cannot move group {group} on {topic}: {admin.explain(error)}") from None
+
+
+def lag(admin: KafkaAdmin, group: str, topic: str) -> int:
+    """Offsets of a topic that a group has not committed yet; all of them where it never did.
+
+    Raises:
+        LakehouseError: when the brokers refuse or do not answer.
+    """
+    state = describe_topic(admin, topic)
+    if state is None:
+        return 0
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, partition) for partition in state.partitions])
+    try:
+        found = admin.list_consumer_group_offsets([asked], request_timeout=TIMEOUT_SECONDS)[group].result()
+    except KafkaException as error:
+        raise LakehouseError(f"Kafka does not answer for group {group}: {admin.explain(error)}") from None
+    committed = {known.partition: known.offset for known in found.topic_partitions}
+    return sum(bounds.end - max(committed.get(p, 0), bounds.low) for p, bounds in state.partitions.items())
 
 
 def _make_silent() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -21,8 +22,9 @@ from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.domains.conversions.contract import CONVERSION_EVENT
 from lakehouse.domains.conversions.stream import PIPELINE
-from lakehouse.errors import LakehouseError
+from lakehouse.errors import LakehouseError, LedgerGapError
 from lakehouse.ledger.account import Account, Report
+from lakehouse.ledger.acknowledge import Loss, acknowledge_gone, last_acknowledged
 from lakehouse.ledger.audit import audit
 from lakehouse.ledger.census import marked_snapshot
 from lakehouse.ledger.refused import land_refused
@@ -52,6 +54,12 @@ class World:
 
     def start(self) -> None:
         write_start(ensure_table(self.catalog, CONVERSION_EVENT), TOPIC, self.state())
+
+    def acknowledge(self) -> list[Loss]:
+        accounts = [of_topic(self.audit())]
+        return acknowledge_gone(
+            self.catalog, CONVERSION_EVENT, TOPIC, self.state(), accounts, who="ana", why="disk full"
+        )
 
     def state(self) -> TopicState:
         return TopicState(self.topic_id, {0: PartitionState(self.low, self.end)})
@@ -236,11 +244,34 @@ def test_what_was_never_verified_and_cannot_be_any_more_is_named(world: World) -
     assert "1 offsets are nowhere, and the topic holds them no more: 10..10" in gaps(world.audit())
 
 
-def test_records_deleted_before_they_were_landed_are_lost(world: World) -> None:
+def test_a_marker_behind_what_was_landed_makes_no_record_late(world: World) -> None:
+    """What waits in the queue is one record, and the offset before it holds none."""
+    world.end += 1
+    world.refuse(world.send(1))
+    assert world.audit().verdict == "complete"
+
+
+def test_records_deleted_before_they_were_landed_are_lost_and_counted_when_that_is_acknowledged(world: World) -> None:
     world.audit()
     world.send(5)
     world.forget(24)
     assert f"{TOPIC}[0]: offsets 21 to 24 were deleted before they were read" in gaps(world.audit())
+    assert world.acknowledge() == [Loss(0, 21, 24)]
+    assert world.acknowledge() == []
+    world.land(CONVERSION_EVENT, [24, 25])
+    for deep in (False, True, False):
+        account = of_topic(report := world.audit(deep=deep))
+        assert (report.verdict, account.lost, account.position) == ("complete", 3, 26), gaps(report)
+    properties = world.catalog.load_table(CONVERSION_EVENT.table.identifier).properties
+    assert json.loads(properties[f"lakehouse.ledger.{TOPIC}.0.lost.21-24"])["who"] == "ana"
+    assert last_acknowledged(properties, TOPIC)
+
+
+def test_of_another_topic_of_that_name_nothing_is_acknowledged(world: World) -> None:
+    world.topic_id = "topic-2"
+    world.forget(18)
+    with pytest.raises(LedgerGapError, match="deleted and created again"):
+        world.acknowledge()
 
 
 def test_another_topic_of_that_name_is_told_and_not_read(world: World) -> None:

@@ -1,5 +1,7 @@
 """What is said to Flink. That it does what it should is tested on a cluster (integration/test_stream.py)."""
 
+import pytest
+
 from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.domains.conversions.contract import CONVERSION_EVENT
 from lakehouse.domains.conversions.stream import PIPELINE
@@ -47,17 +49,24 @@ def test_the_parser_is_told_every_field() -> None:
 
 
 def test_values_cannot_end_their_quotes() -> None:
-    table = source_table(PIPELINE, {"properties.bootstrap.servers": "a'b"})
+    table = source_table(PIPELINE, {"properties.bootstrap.servers": "a'b"}, passes_gaps=False)
     assert "'properties.bootstrap.servers' = 'a''b'" in table
 
 
 def test_records_of_open_transactions_are_not_read() -> None:
-    assert "'properties.isolation.level' = 'read_committed'" in source_table(PIPELINE, {})
+    assert "'properties.isolation.level' = 'read_committed'" in source_table(PIPELINE, {}, passes_gaps=False)
+
+
+@pytest.mark.parametrize(("passes_gaps", "reset"), [(False, "none"), (True, "earliest")])
+def test_deleted_records_are_passed_only_when_asked(passes_gaps: bool, reset: str) -> None:
+    table = source_table(PIPELINE, {}, passes_gaps=passes_gaps)
+    assert f"'properties.auto.offset.reset' = '{reset}'" in table
+    assert "'scan.startup.mode' = 'group-offsets'" in table, "in any other mode the connector passes them by itself"
 
 
 def test_what_must_outlive_a_job_is_the_same_for_every_pipeline() -> None:
     for pipeline in PIPELINES:
-        chosen = job_settings(pipeline, parallelism=3, checkpoint_seconds=7, checkpoints="file:///c")
+        chosen = job_settings(pipeline, parallelism=3, checkpoint_seconds=7, restart_seconds=5, checkpoints="file:///c")
         assert chosen["pipeline.name"] == f"lakehouse-{pipeline.name}"
         assert chosen["pipeline.max-parallelism"] == "128"
         assert chosen["parallelism.default"] == "3"
