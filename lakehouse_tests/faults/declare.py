@@ -5,6 +5,7 @@ The table of the README is made of these declarations and of what the last run o
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,11 @@ class Fault:
     """In which of its forms it is tried; one without a name when it has one form only."""
     test: Test
 
+    @property
+    def fixture(self) -> str:
+        """Name of what it strikes: the fixture that the test takes."""
+        return next(iter(inspect.signature(self.test).parameters))
+
     def run(self, trial: object, case: str) -> None:
         """Bring it about, and judge."""
         self.test(trial, *([case] if case else []))
@@ -34,7 +40,7 @@ FAULTS: dict[str, Fault] = {}
 
 
 def fault(what: str, *, expected: str, cases: Sequence[str] = ("",)) -> Callable[[Test], Test]:
-    """Declare what a test brings about. The test takes a `Trial`, and where there are cases, a ``case``."""
+    """Declare what a test brings about. The test takes what it strikes, and where there are cases, a ``case``."""
 
     def declare(test: Test) -> Test:
         FAULTS[test.__name__] = Fault(what, expected, tuple(cases), test)

@@ -20,9 +20,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 README = PROJECT / "README.md"
 RESULTS = PROJECT / "docs" / "faults.json"
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
-MODULES = ("test_runs", "test_servers", "test_storage", "test_gaps")
+MODULES = ("test_runs", "test_servers", "test_storage", "test_gaps", "test_streams")
 
 SOAK = PROJECT / "docs" / "soak.json"
+MIXED_LOAD = PROJECT / "docs" / "mixed-load.json"
 
 Results = dict[str, dict[str, str]]
 """``held`` or ``failed`` by name of the test and case."""
@@ -76,10 +77,17 @@ def save_soak(seed: int, minutes: float, rounds: Sequence[Round]) -> None:
         "minutes": round(minutes, 1),
         "rounds": len(rounds),
         "records": sum(done.records for done in rounds),
-        "rounds_by_fault": {fault.what: counted[fault.what] for fault in declared().values()},
+        "rounds_by_fault": {
+            fault.what: counted[fault.what] for fault in declared().values() if fault.fixture == "trial"
+        },
         "failures": [asdict(done) for done in rounds if done.failure],
     }
     SOAK.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def save_mixed_load(found: dict[str, object]) -> None:
+    """Write down how an hour of everything ended, and on what machine."""
+    MIXED_LOAD.write_text(json.dumps({"machine": machine(), **found}, indent=1) + "\n")
 
 
 def render(found: Results) -> str:

@@ -44,8 +44,9 @@ def test_faults_in_any_order_lose_nothing(
 
 def shuffled(chance: random.Random) -> Iterator[tuple[str, str, random.Random]]:
     """Names of faults without end, one of their cases, and what decides the rest."""
+    names = [name for name, fault in declared().items() if fault.fixture == "trial"]
     while True:
-        for name in chance.sample(list(declared()), len(declared())):
+        for name in chance.sample(names, len(names)):
             yield name, chance.choice(declared()[name].cases), random.Random(chance.random())
 
 

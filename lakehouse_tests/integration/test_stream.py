@@ -6,207 +6,45 @@ Every test is judged by what an independent client reads from the two topics, an
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-import dagster as dg
 import pytest
 import requests
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from lakehouse import stream
-from lakehouse.adapters.iceberg.resource import IcebergResource
-from lakehouse.adapters.kafka.resource import KafkaResource
-from lakehouse.audit import replay_dead_letters, run_audit
-from lakehouse.domains.conversions.automation import QUEUE as QUEUE_FEED
-from lakehouse.domains.conversions.automation import conversions_stream
+from lakehouse.audit import replay_dead_letters
 from lakehouse.domains.conversions.source import conversion_events
 from lakehouse.domains.conversions.stream import PIPELINE
-from lakehouse.domains.disorder import Message, Shares
+from lakehouse.domains.disorder import Message
 from lakehouse.errors import LakehouseError
-from lakehouse.ledger.account import Account
-from lakehouse.orchestration.landing import land_queue
-from lakehouse.settings import Settings, load
+from lakehouse.naming import TableName
+from lakehouse.settings import load
 from lakehouse.stack import down, up
 from lakehouse_tests.conftest import Stack
+from lakehouse_tests.streams import DISORDER, QUEUE, TOPIC, Stream, eventually, tick
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
-
-TOPIC, QUEUE = "roman-numeral-events", "roman-numeral-events-dlq"
-DISORDER = Shares(late=0.02, duplicate=0.02, malformed=0.02)
-
-Coordinate = tuple[int, int]
-"""Partition and offset."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """A record as the brokers have it."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: dict[str, str]
-
-
-class Stream:
-    """The topic, and what came of it."""
-
-    def __init__(self, stack: Stack, settings: Settings) -> None:
-        self.stack, self.settings = stack, settings
-        # Kept for all tests: a client that is closed while it still opens a connection leaves the socket open.
-        self.producer = KafkaProducer(bootstrap_servers=settings.kafka_brokers, acks="all", linger_ms=5)
-        self.consumer = KafkaConsumer(bootstrap_servers=settings.kafka_brokers, enable_auto_commit=False)
-
-    def close(self) -> None:
-        self.producer.close()
-        self.consumer.close()
-
-    def send(self, messages: list[Message], partition: int | None = None) -> None:
-        sent = [self.producer.send(TOPIC, key=key, value=value, partition=partition) for key, value in messages]
-        self.producer.flush(timeout=60)
-        for future in sent:
-            future.get(timeout=60)
-
-    def topic(self, name: str) -> dict[Coordinate, Record]:
-        consumer = self.consumer
-        partitions = [TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()]
-        ends = consumer.end_offsets(partitions)
-        consumer.assign(partitions)
-        consumer.seek_to_beginning()
-        found: dict[Coordinate, Record] = {}
-        while any(consumer.position(partition) < end for partition, end in ends.items()):
-            for partition, records in consumer.poll(timeout_ms=500).items():
-                for record in records:
-                    headers = {key: value.decode() for key, value in record.headers}
-                    found[partition.partition, record.offset] = Record(record.key, record.value, headers)
-        return found
-
-    def refused(self) -> dict[Coordinate, Record]:
-        """By the coordinate of the record itself: the queue may hold it twice."""
-        queue = self.topic(QUEUE).values()
-        return {(int(r.headers["kafka_partition"]), int(r.headers["kafka_offset"])): r for r in queue}
-
-    def rows(self) -> dict[Coordinate, dict[str, Any]]:
-        columns = (
-            "kafka_partition", "kafka_offset", "event_id", "event_time", "event_type", "user_id", "input_number",
-            "range_max", "response_time_nanos", "raw_payload", "is_late_arrival", "is_beyond_lateness",
-        )  # fmt: skip
-        found = self.stack.sql(f"select {', '.join(columns)} from iceberg.bronze.conversion_events")
-        rows = [dict(zip(columns, row, strict=True)) for row in found]
-        return {(row["kafka_partition"], row["kafka_offset"]): row for row in rows}
-
-    def count(self, table: str) -> int:
-        return int(self.stack.sql(f"select count(*) from iceberg.bronze.{table}")[0][0])
-
-    def duplicates(self) -> dict[Coordinate, str]:
-        statement = (
-            "select kafka_partition, kafka_offset, event_id from iceberg.bronze.duplicates where kafka_topic = ?"
-        )
-        return {(p, o): event_id for p, o, event_id in self.stack.sql(statement, TOPIC)}
-
-    def until_landed(self) -> dict[Coordinate, Record]:
-        """Wait until as much has come out as went in, then hold every record against where it is."""
-        sent = self.topic(TOPIC)
-
-        def landed() -> int:
-            return self.count("conversion_events") + self.count("duplicates") + len(self.refused())
-
-        eventually(lambda: landed() >= len(sent))
-        rows, twice, refused = self.rows(), self.duplicates(), self.refused()
-        assert self.count("conversion_events") == len(rows), "a coordinate is twice in bronze"
-        assert self.count("duplicates") == len(twice), "a coordinate is twice among the duplicates"
-        assert sorted([*rows, *twice, *refused]) == sorted(sent), "every record is in exactly one place"
-        ids = {row["event_id"] for row in rows.values()}
-        assert len(ids) == len(rows), "an event id is twice in bronze"
-        assert set(twice.values()) <= ids
-        for coordinate, row in rows.items():
-            assert row["raw_payload"].encode() == sent[coordinate].value
-            assert fields(row["raw_payload"]) == {name: row[name] for name in FIELDS}
-        for coordinate, letter in refused.items():
-            assert letter.value == sent[coordinate].value
-            assert letter.headers["error_type"]
-            assert letter.headers["kafka_topic"] == TOPIC
-        return sent
-
-    def land_queue(self) -> int:
-        """Land what waits in the queue, as Dagster does; returns how many letters it was."""
-        return sum(commit.dead_letters for commit in land_queue(QUEUE_FEED, KafkaResource(), IcebergResource(), "run"))
-
-    def accounts(self) -> list[Account]:
-        """What the audit says of the topic and its queue."""
-        found = run_audit(self.settings).accounts
-        return [account for account in found if account.source in (TOPIC, QUEUE, "bronze.conversion_events")]
-
-    def kill(self, program: str) -> None:
-        """End one of Flink's processes as a crash would; the supervisor starts it again."""
-        import psutil
-
-        for pid in self.stack.pids("flink"):
-            if program in " ".join(psutil.Process(pid).cmdline()):
-                os.kill(pid, signal.SIGKILL)
-                return
-        raise AssertionError(f"no {program} runs")
-
-
-FIELDS = ("event_id", "event_time", "event_type", "user_id", "input_number", "range_max", "response_time_nanos")
-
-
-def fields(payload: str) -> dict[str, Any]:
-    """Some fields of an event in either spelling, read by other means than the product's."""
-    event = json.loads(payload)
-    found: dict[str, Any] = {}
-    for name in FIELDS:
-        first, *others = name.split("_")
-        value = event.get(name, event.get(first + "".join(word.title() for word in others)))
-        found[name] = None if value == "" else value
-    found["event_time"] = moment(found["event_time"])
-    found["user_id"] = None if found["user_id"] is None else str(found["user_id"])
-    return found
-
-
-def moment(at: Any) -> datetime:
-    if isinstance(at, int):
-        return datetime.fromtimestamp(at / 1000, UTC)
-    found = datetime.fromisoformat(at)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def eventually(is_so: Callable[[], bool], seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not come to be in time"
-        time.sleep(1)
-
-
-def tick(cursor: str | None = None) -> dg.SensorResult:
-    """One look of the sensor that watches the stream."""
-    with dg.DagsterInstance.ephemeral() as instance:
-        context = dg.build_sensor_context(
-            instance=instance, cursor=cursor, resources={"iceberg": IcebergResource()}, sensor_name="conversions_stream"
-        )
-        result = conversions_stream.sensor(context)
-    assert isinstance(result, dg.SensorResult)
-    return result
 
 
 @pytest.fixture(scope="module")
 def streaming(stack: Stack) -> Iterator[Stream]:
-    """Flink beside the other servers, with the job running; commits come every other second."""
+    """Flink beside the other servers, with the job running; commits come every other second. Read by Trino."""
+
+    def read(table: TableName, columns: Sequence[str]) -> list[Sequence[Any]]:
+        return list(stack.sql(f"select {', '.join(columns)} from iceberg.{table}"))
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAKEHOUSE_CHECKPOINT_SEC", "2")
         settings = load()
         up(settings, servers=["flink"])
         try:
             stream.start(settings, PIPELINE)
-            with closing(Stream(stack, settings)) as found:
+            with closing(Stream(settings, read)) as found:
                 yield found
         finally:
             down(settings, ["flink"])
@@ -291,13 +129,6 @@ def test_late_events_are_landed_and_flagged(streaming: Stream) -> None:
     }
 
 
-def test_a_killed_task_manager_loses_and_repeats_nothing(streaming: Stream) -> None:
-    streaming.send(list(conversion_events(10_000, seed=2, shares=DISORDER)))
-    streaming.kill("TaskManagerRunner")
-    streaming.send(list(conversion_events(5_000, seed=3, shares=DISORDER)))
-    streaming.until_landed()
-
-
 def test_stopped_and_started_at_another_parallelism_it_goes_on_where_it_was(streaming: Stream) -> None:
     settings = streaming.settings
     older = stream.savepoint(settings, PIPELINE)
@@ -313,29 +144,6 @@ def test_stopped_and_started_at_another_parallelism_it_goes_on_where_it_was(stre
     streaming.until_landed()
 
 
-def test_a_killed_job_manager_has_forgotten_the_job_which_is_started_from_its_newest_checkpoint(
-    streaming: Stream,
-) -> None:
-    settings = streaming.settings
-    streaming.send(list(conversion_events(5_000, seed=5, shares=DISORDER)))
-    streaming.kill("StandaloneSessionClusterEntrypoint")
-
-    def is_forgotten() -> bool:
-        try:
-            return stream.status(settings, PIPELINE).state == "STOPPED"
-        except LakehouseError:
-            return False
-
-    eventually(is_forgotten)
-    up(settings, servers=["flink"])
-    asked = tick().run_requests or []
-    assert [request.tags["lakehouse/trouble"] for request in asked] == ["no job runs: STOPPED"]
-    start, _ = conversions_stream.jobs
-    assert start.execute_in_process().success
-    assert not tick().run_requests
-    streaming.until_landed()
-
-
 def test_what_was_landed_is_reported_with_how_the_stream_is(streaming: Stream) -> None:
     streaming.send(list(conversion_events(1_000, seed=6)))
     streaming.until_landed()
@@ -345,7 +153,7 @@ def test_what_was_landed_is_reported_with_how_the_stream_is(streaming: Stream) -
     rows = streaming.rows().values()
     assert told == {
         "bronze/conversion_events": [len(rows), len(rows)],
-        "bronze/duplicates": [len(streaming.duplicates()), streaming.count("duplicates")],
+        "bronze/duplicates": [len(streaming.duplicates()), len(streaming.all_duplicates())],
     }
     bronze = events["bronze/conversion_events"]
     assert bronze["late_arrival"].value == sum(bool(row["is_late_arrival"]) for row in rows)
@@ -358,7 +166,7 @@ def test_what_was_landed_is_reported_with_how_the_stream_is(streaming: Stream) -
     assert tick(result.cursor).asset_events == []
 
 
-def test_what_was_refused_is_landed_among_the_dead_letters_once(streaming: Stream) -> None:
+def test_what_was_refused_is_landed_among_the_dead_letters_once(stack: Stack, streaming: Stream) -> None:
     refused = streaming.refused()
     assert streaming.land_queue() == len(refused)
     assert streaming.land_queue() == 0
@@ -366,7 +174,7 @@ def test_what_was_refused_is_landed_among_the_dead_letters_once(streaming: Strea
         "select kafka_partition, kafka_offset, error_type, original_payload, original_key"
         " from iceberg.bronze.dead_letters where source = ?"
     )
-    found = streaming.stack.sql(statement, TOPIC)
+    found = stack.sql(statement, TOPIC)
     sent = streaming.topic(TOPIC)
     assert {(p, o): (reason, value, key) for p, o, reason, value, key in found} == {
         coordinate: (letter.headers["error_type"], sent[coordinate].value, sent[coordinate].key)
@@ -428,14 +236,16 @@ def test_secrets_are_not_in_the_interface(streaming: Stream) -> None:
     assert not [page for page in pages if secret in requests.get(url + page, timeout=10).text]
 
 
-def test_stopped_it_is_told_by_the_audit_and_does_not_start_without_the_state_it_left(streaming: Stream) -> None:
+def test_stopped_it_is_told_by_the_audit_and_does_not_start_without_the_state_it_left(
+    stack: Stack, streaming: Stream
+) -> None:
     settings = streaming.settings
     stream.stop(settings, PIPELINE)
     with pytest.raises(LakehouseError, match="does not run"):
         stream.stop(settings, PIPELINE)
     streaming.send([(b"k", b"{}")])
     (partition, offset) = min(streaming.rows())
-    streaming.stack.sql(
+    stack.sql(
         "delete from iceberg.bronze.conversion_events where kafka_partition = ? and kafka_offset = ?", partition, offset
     )
     eventually(lambda: any("wait since" in gap for account in streaming.accounts() for gap in account.gaps), 30)

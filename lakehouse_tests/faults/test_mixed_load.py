@@ -1,0 +1,194 @@
+"""Everything at work at once, as it is used: ``./lake test -m soak lakehouse_tests/faults/test_mixed_load.py``.
+
+Both topics get events, Dagster runs its schedules and sensors, maintenance runs beside, and each server is killed once.
+`SOAK_MINUTES` says how long (60); begun at 23:30 UTC it passes a midnight. `SOAK_SEED` repeats when servers are killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+
+from lakehouse.adapters.iceberg.catalog import open_catalog
+from lakehouse.naming import CONVERSION_EVENTS, DEAD_LETTERS, DUPLICATES, SERVICE_EVENTS
+from lakehouse.stack import processes
+from lakehouse.stack.files import run_folder
+from lakehouse_tests.faults.report import save_mixed_load
+from lakehouse_tests.home import Home, open_home
+
+MINUTES = float(os.environ.get("SOAK_MINUTES", "60"))
+SEED = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(2**32))
+RATE = 50
+"""Events a second on each topic."""
+LOOK_SECONDS = 15
+MAINTENANCE_SECONDS = 600
+PATIENCE_SECONDS = 900
+"""For everything to be landed in the end."""
+TOPICS = {"pgr-events": SERVICE_EVENTS, "roman-numeral-events": CONVERSION_EVENTS}
+GROWTH = 1.25
+"""Memory of a server in the last third of the time against the middle one: what it took in the first is its start."""
+LIMIT_MB = 7 * 1024
+"""Of all servers together."""
+
+
+@dataclass
+class Load:
+    """A stack at work, and what was seen of it."""
+
+    home: Home
+    senders: list[subprocess.Popen[str]] = field(default_factory=list)
+    memory: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """MB of each program, a look after the other."""
+    killed: list[str] = field(default_factory=list)
+    total: list[float] = field(default_factory=list)
+
+    def send(self) -> None:
+        """Keep a sender going for each topic."""
+        for domain in ("pgr", "conversions"):
+            command = ["produce", domain, "--count", str(int(RATE * 120)), "--rate", str(RATE)]
+            shares = ["--malformed", "0.01", "--duplicate", "0.01", "--late", "0.02", "--seed", str(time.time_ns())]
+            call = [sys.executable, "-c", "from lakehouse.cli import main; main()", *command, *shares]
+            self.senders.append(
+                subprocess.Popen(
+                    call, env=self.home.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
+                )
+            )
+
+    def end(self) -> None:
+        """Send no more."""
+        for sender in self.senders:
+            sender.kill()
+            sender.wait()
+
+    def programs(self) -> Iterator[tuple[str, psutil.Process]]:
+        for record in processes.records(run_folder(self.home.settings) / "programs"):
+            if process := record.process():
+                yield record.program, process
+
+    def look(self) -> None:
+        """Measure the memory of every server, its children included."""
+        sizes = {}
+        for program, process in self.programs():
+            try:
+                family = [process, *process.children(recursive=True)]
+                sizes[program] = sum(member.memory_full_info().uss for member in family) / 2**20
+            except psutil.NoSuchProcess:
+                continue
+            self.memory[program].append(sizes[program])
+        # What a run of Dagster takes is no server's.
+        self.total.append(sum(size for name, size in sizes.items() if not name.startswith("dagster")))
+
+    def kill(self, program: str) -> None:
+        for name, process in self.programs():
+            if name == program:
+                process.kill()
+                self.killed.append(program)
+
+    def audit(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.home.run("audit", "--json").stdout or "{}")
+        return found
+
+    def is_complete(self) -> bool:
+        report = self.audit()
+        accounts = report.get("accounts", [])
+        return report.get("verdict") == "complete" and not any(account["in_flight"] for account in accounts)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(MINUTES * 60 + 3_600)
+def test_an_hour_of_everything_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chance = random.Random(SEED)
+    began = datetime.now(UTC)
+    with open_home(tmp_path / "home") as home, ExitStack() as after:
+        home.environment |= {"LAKEHOUSE_CHECKPOINT_SEC": "10", "LAKEHOUSE_HOME": str(tmp_path / "home")}
+        home.up()
+        assert home.run("stream", "start", "conversions").returncode == 0
+        load = Load(home)
+        after.callback(load.end)
+        seconds = MINUTES * 60
+        blows = sorted((chance.uniform(0.1, 0.8) * seconds, program) for program, _ in load.programs())
+        expected = [program for _, program in blows]
+        start, maintained = time.monotonic(), 0.0
+        while (passed := time.monotonic() - start) < seconds:
+            if all(sender.poll() is not None for sender in load.senders):
+                load.send()
+            load.look()
+            if blows and passed > blows[0][0]:
+                load.kill(blows.pop(0)[1])
+            elif passed - maintained > MAINTENANCE_SECONDS:
+                maintained = passed
+                home.run("maintain")
+            with capsys.disabled():
+                sys.stdout.write(f"\r{passed / 60:.1f} of {MINUTES:g} minutes, killed: {', '.join(load.killed)} ")
+                sys.stdout.flush()
+            time.sleep(LOOK_SECONDS)
+        for sender in load.senders:
+            sender.wait(timeout=PATIENCE_SECONDS)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not load.is_complete():
+            assert time.monotonic() < deadline, load.audit()
+            time.sleep(LOOK_SECONDS)
+        nowhere, twice, records = account(home)
+        upkeep = json.loads(home.run("maintain", "--json").stdout)
+        snapshots = {entry["table"]: entry["after"]["snapshots"] for entry in upkeep}
+        growth = {program: growth_of(sizes) for program, sizes in load.memory.items()}
+        save_mixed_load(
+            {
+                "seed": SEED,
+                "from": began.isoformat(timespec="seconds"),
+                "to": datetime.now(UTC).isoformat(timespec="seconds"),
+                "records": records,
+                "killed": load.killed,
+                "memory_growth": growth,
+                "peak_mb_of_all_servers": round(max(load.total)),
+                "snapshots": snapshots,
+                "nowhere": nowhere,
+                "twice": twice,
+            }
+        )
+    assert (nowhere, twice) == (0, 0)
+    assert sorted(load.killed) == sorted(expected)
+    assert max(load.total) < LIMIT_MB
+    assert {program: ratio for program, ratio in growth.items() if ratio > GROWTH} == {}
+    assert max(snapshots.values()) <= home.settings.snapshots_kept + 50, "those that readers need come on top"
+
+
+def growth_of(sizes: list[float]) -> float:
+    """Largest memory in the last third of the time against the largest in the middle one."""
+    third = len(sizes) // 3
+    return round(max(sizes[-third:]) / max(sizes[third : 2 * third]), 2) if third else 1.0
+
+
+def account(home: Home) -> tuple[int, int, int]:
+    """Records that are nowhere, coordinates that are twice, and how many there were, by the brokers and the tables."""
+    ends: dict[tuple[str, int], int] = {}
+    with closing(KafkaConsumer(bootstrap_servers=home.settings.kafka_brokers, enable_auto_commit=False)) as consumer:
+        for topic in TOPICS:
+            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+            ends |= {(place.topic, place.partition): end for place, end in consumer.end_offsets(partitions).items()}
+    seen: list[tuple[str, int, int]] = []
+    columns = ("kafka_topic", "kafka_partition", "kafka_offset")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in home.environment.items():
+            patch.setenv(name, value)
+        with closing(open_catalog(home.settings)) as catalog:
+            for table in (SERVICE_EVENTS, CONVERSION_EVENTS, DUPLICATES, DEAD_LETTERS):
+                rows = catalog.load_table(table.identifier).scan(selected_fields=columns).to_arrow()
+                seen += [place for place in zip(*(rows[name].to_pylist() for name in columns), strict=True) if place[0]]
+    records = sum(ends.values())
+    return records - len(set(seen)), len(seen) - len(set(seen)), records
