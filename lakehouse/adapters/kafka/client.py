@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 TLS_SECONDS = 5.0
 
+PAUSE_SECONDS = 0.2
 TIMEOUT_SECONDS = 10.0
 """How long a request for metadata may take."""
 
@@ -236,11 +238,21 @@ def move_group(admin: KafkaAdmin, group: str, topic: str, positions: Mapping[int
     Raises:
         LakehouseError: when the brokers refuse or do not answer.
     """
-    moved = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p, offset) for p, offset in positions.items()])
-    try:
-        admin.alter_consumer_group_offsets([moved], request_timeout=TIMEOUT_SECONDS)[group].result()
-    except KafkaException as error:
-        raise LakehouseError(f"cannot move group {group} on {topic}: {admin.explain(error)}") from None
+    wanted = [TopicPartition(topic, partition, offset) for partition, offset in positions.items()]
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while True:
+        asked = ConsumerGroupTopicPartitions(group, wanted)
+        try:
+            moved = admin.alter_consumer_group_offsets([asked], request_timeout=TIMEOUT_SECONDS)[group].result()
+            problems = {str(partition.error) for partition in moved.topic_partitions if partition.error}
+        except KafkaException as error:
+            problems = {admin.explain(error)}
+        if not problems:
+            return
+        # A topic that was made just now, or the first group of all, is not known everywhere at once.
+        if time.monotonic() > deadline:
+            raise LakehouseError(f"cannot move group {group} on {topic}: {'; '.join(problems)}")
+        time.sleep(PAUSE_SECONDS)
 
 
 def lag(admin: KafkaAdmin, group: str, topic: str) -> int:
