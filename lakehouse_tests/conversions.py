@@ -6,6 +6,7 @@ Nothing here uses the product's transformations: only its names of columns.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -62,7 +63,9 @@ def bronze(events: Sequence[Event]) -> pa.Table:
     columns = {n: pa.array([getattr(event, n) for event in events], schema.field(n).type) for n in names if n in types}
     now = [datetime.now(UTC)] * len(events)
     columns |= {
-        "raw_payload": pa.array([f'{{"event_id":"{event.event_id}"}}' for event in events]),
+        "raw_payload": pa.array(
+            [json.dumps({n: getattr(event, n) for n in ("event_id", "user_id")}) for event in events]
+        ),
         "kafka_topic": pa.array(["roman-numeral-events"] * len(events)),
         "kafka_partition": pa.array([event.partition for event in events], pa.int32()),
         "kafka_offset": pa.array([event.offset for event in events], pa.int64()),

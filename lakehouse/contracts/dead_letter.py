@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lakehouse.contracts.contract import Column, Contract, Transform, Type
-from lakehouse.contracts.lineage import DELIVERY_COORDINATES, KAFKA_COORDINATES
+from lakehouse.contracts.lineage import DELIVERY_COORDINATES, ERASED_AT, KAFKA_COORDINATES
 from lakehouse.naming import DEAD_LETTERS
 
 DEAD_LETTER = Contract(
@@ -44,11 +44,18 @@ DEAD_LETTER = Contract(
             ),
         ),
         Column("error_message", Type.STRING, "What is wrong, in words, naming the field.", required=True),
-        Column("original_payload", Type.BINARY, "The record's value, byte for byte; null when it had none."),
-        Column("original_key", Type.BINARY, "The record's key, byte for byte; null when it had none."),
+        Column(
+            "original_payload",
+            Type.BINARY,
+            "The record's value, byte for byte; null when it had none.",
+            is_personal=True,
+        ),
+        Column(
+            "original_key", Type.BINARY, "The record's key, byte for byte; null when it had none.", is_personal=True
+        ),
         Column("failed_at", Type.TIMESTAMP, "When it was refused (UTC).", required=True),
         Column("run_id", Type.STRING, "Run that refused it."),
     ),
-    lineage=(*KAFKA_COORDINATES, *DELIVERY_COORDINATES),
+    lineage=(*KAFKA_COORDINATES, *DELIVERY_COORDINATES, ERASED_AT),
     partition_by=(("source", Transform.IDENTITY), ("failed_at", Transform.DAY)),
 )

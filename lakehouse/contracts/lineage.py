@@ -23,6 +23,12 @@ REPLAYED_AT = Column(
     "replayed_at", Type.TIMESTAMP, "When the row was made of a dead letter, which goes on being one; else null (UTC)."
 )
 
+ERASED_AT = Column(
+    "erased_at",
+    Type.TIMESTAMP,
+    "When all that told of a person was blanked, on request: payload and personal columns; else null (UTC).",
+)
+
 DELIVERY_COORDINATES = (
     Column(
         "source_file", Type.STRING, "File or append that brought the record, `name@hash of its content`; else null."

@@ -218,6 +218,7 @@ def _insert(pipeline: Pipeline, contract: Contract, condition: str) -> str:
         "is_late_arrival": "is_late_arrival",
         "is_beyond_lateness": "is_beyond_lateness",
         "ingested_at": "CAST(CURRENT_ROW_TIMESTAMP() AS TIMESTAMP_LTZ(6))",
+        "erased_at": "CAST(NULL AS TIMESTAMP_LTZ(6))",
     }
     is_same = contract is pipeline.contract
     fields = {c.name: _field(contract, c.name) if is_same else c.name for c in contract.fields}

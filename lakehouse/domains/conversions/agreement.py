@@ -15,7 +15,7 @@ from pyspark.sql import functions as sf
 
 from lakehouse.contracts.contract import Column as Field
 from lakehouse.contracts.contract import Type
-from lakehouse.domains.conversions.contract import CONVERSION_EVENT
+from lakehouse.domains.conversions.contract import CONVERSION_EVENT, spellings
 from lakehouse.naming import CONVERSION_EVENTS
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def disagreements(work: Workspace, since: datetime) -> list[Disagreement]:
     if head is None:
         return []
     rows = work.at(CONVERSION_EVENTS, head.snapshot_id).where(sf.col("event_time") >= sf.lit(since))
+    # What was erased has no payload any more.
+    rows = rows.where("raw_payload is not null")
     fields = CONVERSION_EVENT.fields
     streamed = sf.xxhash64(*(sf.col(field.name) for field in fields))
     batched = sf.xxhash64(*(_parsed(field) for field in fields))
@@ -57,9 +59,7 @@ def disagreements(work: Workspace, since: datetime) -> list[Disagreement]:
 
 def _parsed(field: Field) -> Column:
     """A field out of the payload, typed as the contract says."""
-    first, *others = field.name.split("_")
-    spellings = dict.fromkeys((field.name, first + "".join(word.title() for word in others)))
-    text = sf.coalesce(*(sf.get_json_object("raw_payload", f"$.{name}") for name in spellings))
+    text = sf.coalesce(*(sf.get_json_object("raw_payload", f"$.{name}") for name in spellings(field.name)))
     text = sf.when(text != "", text)
     match field.type:
         case Type.TIMESTAMP:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lakehouse.contracts.contract import Column, Contract, Transform, Type
-from lakehouse.contracts.lineage import INGESTED_AT, KAFKA_COORDINATES, LATENESS
+from lakehouse.contracts.lineage import ERASED_AT, INGESTED_AT, KAFKA_COORDINATES, LATENESS
 from lakehouse.naming import CONVERSION_EVENTS
 
 ID_LENGTH = 100
@@ -31,7 +31,13 @@ CONVERSION_EVENT = Contract(
             max_length=ID_LENGTH,
             is_personal=True,
         ),
-        Column("api_key_prefix", Type.STRING, "First characters of the API key.", max_length=ID_LENGTH),
+        Column(
+            "api_key_prefix",
+            Type.STRING,
+            "First characters of the API key.",
+            max_length=ID_LENGTH,
+            is_personal=True,
+        ),
         Column("client_ip", Type.STRING, "Address the request came from.", max_length=ID_LENGTH, is_personal=True),
         Column("correlation_id", Type.STRING, "Id of the request across services.", max_length=ID_LENGTH),
         Column("input_number", Type.LONG, "Number that was converted; for single conversions."),
@@ -49,9 +55,16 @@ CONVERSION_EVENT = Contract(
         *KAFKA_COORDINATES,
         *LATENESS,
         INGESTED_AT,
+        ERASED_AT,
     ),
     partition_by=(("event_time", Transform.DAY),),
     event_id="event_id",
     event_time="event_time",
     raw_payload="raw_payload",
 )
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """How a record may spell a field: as its column, or in camel case."""
+    first, *others = name.split("_")
+    return tuple(dict.fromkeys((name, first + "".join(word.title() for word in others))))

@@ -19,7 +19,12 @@ from lakehouse.naming import (
 
 USER_ID = Column("user_id", Type.STRING, "The user.", is_personal=True)
 TRACKED = (
-    Column("api_key_prefix", Type.STRING, "First characters of the API key that the user's request came with."),
+    Column(
+        "api_key_prefix",
+        Type.STRING,
+        "First characters of the API key that the user's request came with.",
+        is_personal=True,
+    ),
     Column(
         "client_network",
         Type.STRING,
