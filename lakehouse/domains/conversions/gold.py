@@ -15,7 +15,7 @@ from lakehouse.adapters.iceberg.catalog import find_table
 from lakehouse.adapters.iceberg.history import Mode, Read, added, said, since
 from lakehouse.adapters.spark.workspace import Workspace
 from lakehouse.contracts.contract import Contract
-from lakehouse.domains.conversions.silver import DAYS, EVERY_DAY, Built, audited, on_days, replace_days
+from lakehouse.domains.conversions.silver import DAYS, EVERY_DAY, Built, audited, on_days, pass_over, replace_days
 from lakehouse.domains.conversions.tables import DAILY, FACT, HOUR, HOURLY, POPULARITY, TRACKED, USER, USER_ID
 from lakehouse.naming import CONVERSIONS, DIM_HOUR, DIM_USER, DIM_USERS, FACT_CONVERSIONS, TableName
 
@@ -31,6 +31,7 @@ def build_dim_user(work: Workspace) -> Built:
     """Take the versions of users as they are in silver; they are replaced in one commit, where any of them changed."""
     read = work.plan(DIM_USERS, USER)
     if read.mode is Mode.NOTHING and work.head(DIM_USER) is not None:
+        pass_over(work, USER, read)
         return Built(DIM_USER, read.mode, 0)
     nothing = sf.lit(None)
     versions = work.spark.range(1).select(
@@ -72,6 +73,8 @@ def build_fact(work: Workspace) -> Built:
     turned = _days_rekeyed(work, seen, users.end)
     days = None if news is None or turned is None else sorted(news | turned)
     if days is not None and not days:
+        pass_over(work, FACT, events)
+        pass_over(work, FACT, users)
         return Built(FACT_CONVERSIONS, Mode.NOTHING, 0)
     versions = work.as_of(users) if users.end is not None else None
     made = audited(make_facts(on_days(work.as_of(events), days), versions), work, events)
@@ -92,6 +95,7 @@ def build_mart(work: Workspace, contract: Contract) -> Built:
     news = _days_with_news(work, read.end, work.position(FACT_CONVERSIONS, contract), FACT_CONVERSIONS)
     days = None if news is None else sorted(news)
     if days is not None and not days:
+        pass_over(work, contract, read)
         return Built(contract.table, Mode.NOTHING, 0)
     count_them = {DAILY: count_days, HOURLY: count_hours, POPULARITY: count_numbers}[contract]
     made = audited(count_them(on_days(work.as_of(read), days)), work, read)

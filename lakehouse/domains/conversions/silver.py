@@ -106,7 +106,8 @@ def build_conversions(work: Workspace, days: Days = ()) -> Built:
         LedgerConflictError: other writers of the dead letters won every race.
     """
     read = work.plan(CONVERSION_EVENTS, CONVERSION)
-    if read.end is None or (read.mode is Mode.NOTHING and not days):
+    if read.mode is Mode.NOTHING and not (days and read.end):
+        pass_over(work, CONVERSION, read)
         return Built(CONVERSIONS, Mode.NOTHING, 0)
     judged = judge(on_days(work.as_of(read), days) if days else work.rows(read)).cache()
     try:
@@ -177,6 +178,7 @@ def build_users(work: Workspace) -> Built:
     """Take what is new in silver into the history of the users it tells of."""
     read = work.plan(CONVERSIONS, USER_VERSION)
     if read.mode is Mode.NOTHING:
+        pass_over(work, USER_VERSION, read)
         return Built(DIM_USERS, read.mode, 0)
     events = work.as_of(read).where("user_id is not null")
     head = work.head(DIM_USERS)
@@ -213,7 +215,7 @@ def build_users(work: Workspace) -> Built:
 
 def pass_over(work: Workspace, reader: Contract, read: Read) -> None:
     """Say in a commit without rows that there was nothing to take, where none said so: it is not looked at again."""
-    if work.branch or work.position(read.table, reader) == read.end:
+    if work.branch or read.end is None or work.position(read.table, reader) == read.end:
         return
     table = work.catalog.load_table(reader.table.identifier)
 
@@ -235,13 +237,17 @@ def replace_days(
     rows = made.select(*(column.name for column in contract.columns)).cache()
     try:
         count = rows.count()
-        said = EVERY_DAY if days is None or len(days) > MANY else json.dumps(list(days))
-        with work.committing(reads, **{DAYS: said}):
+        with work.committing(reads, **{DAYS: saying(days)}):
             column = contract.partition_by[0][0] if contract.partition_by else ""
             rows.writeTo(work.target(contract.table)).overwrite(_within(days, column))
     finally:
         rows.unpersist()
     return count
+
+
+def saying(days: Days) -> str:
+    """What a commit says of the days that it changed rows of, in `DAYS`."""
+    return EVERY_DAY if days is None or len(days) > MANY else json.dumps(list(days))
 
 
 def on_days(frame: DataFrame, days: Days, column: str = "event_time") -> DataFrame:
