@@ -64,6 +64,9 @@ class Report:
     """All accounts and the verdict."""
 
     accounts: list[Account]
+    erased: dict[str, int] = field(default_factory=dict)
+    """Rows by table whose personal data was erased on request. They keep their coordinates, so they are in the
+    accounts like all others."""
 
     @property
     def verdict(self) -> str:
@@ -77,7 +80,11 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain data."""
-        return {"verdict": self.verdict, "accounts": [asdict(account) for account in self.accounts]}
+        return {
+            "verdict": self.verdict,
+            "accounts": [asdict(account) for account in self.accounts],
+            "erased": self.erased,
+        }
 
 
 def draw_up(

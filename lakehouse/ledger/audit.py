@@ -18,9 +18,10 @@ from pyiceberg.table import Table
 
 from lakehouse.adapters.iceberg.catalog import find_table
 from lakehouse.adapters.kafka.client import TopicState
+from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.ledger.account import Account, Probe, Report, draw_up, from_position
-from lakehouse.ledger.census import Census, Key, take_census, write_mark
+from lakehouse.ledger.census import Census, Key, count_erased, take_census, write_mark
 from lakehouse.ledger.commit import COMMIT_ID
 from lakehouse.ledger.dead_letters import find_dead_letters
 from lakehouse.ledger.deliveries import completed, under_way
@@ -115,7 +116,10 @@ def audit(
         for shared, census in ((letters_table, letters), (duplicates_table, duplicates)):
             if shared is not None and _is_covered(census, positions, deliveries_known):
                 _remember(shared, census, positions)
-    return Report(accounts)
+    counted = {name: table for name, table in (*tables.items(), *((p.contract.table, t) for p, t in streamed.items()))}
+    counted[DEAD_LETTER.table] = letters_table
+    erased = {str(name): count_erased(table) for name, table in counted.items() if table is not None}
+    return Report(accounts, {name: count for name, count in erased.items() if count})
 
 
 def _stream_accounts(

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.expressions import AlwaysTrue, NotNull
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.table import FileScanTask, Table
 
-from lakehouse.contracts.lineage import REPLAYED_AT
+from lakehouse.contracts.lineage import ERASED_AT, REPLAYED_AT
 from lakehouse.ledger.origin import ORIGINS, Origin, is_delivery
 
 MARK = "lakehouse.audit.verified"
@@ -91,9 +91,11 @@ def take_census(table: Table | None, *, deep: bool) -> Census:
     mark = _read_mark(table)
     if mark:
         census.audited = {_key(text): (rows, mark.positions[text]) for text, rows in mark.rows.items()}
-    old = _paths(table.scan(snapshot_id=mark.snapshot_id).plan_files()) if mark and not deep else Counter()
+    # An erasure takes the snapshot away and keeps every coordinate: what was counted then is known still.
+    compared = None if deep else marked_snapshot(table)
+    old = _paths(table.scan(snapshot_id=compared).plan_files()) if compared else Counter()
     is_intact = not (old - _paths(tasks)) and not any(task.delete_files for task in tasks)
-    if mark and is_intact and not deep:
+    if mark and compared and is_intact:
         census.verified = census.audited
         census.direct, census.delivered = mark.direct, mark.delivered
         census.verified_replays = {_key(text): rows for text, rows in mark.replayed.items()}
@@ -101,6 +103,14 @@ def take_census(table: Table | None, *, deep: bool) -> Census:
     if tasks:
         _count(census, _read(table, tasks))
     return census
+
+
+def count_erased(table: Table) -> int:
+    """Rows of a table whose personal data was erased: they say so themselves."""
+    if ERASED_AT.name not in table.schema().column_names:
+        return 0
+    is_erased = NotNull(ERASED_AT.name)  # type: ignore[call-arg,arg-type]
+    return int(table.scan(row_filter=is_erased, selected_fields=(ERASED_AT.name,)).count())
 
 
 def write_mark(table: Table, census: Census, positions: Mapping[Key, int]) -> None:
@@ -122,14 +132,13 @@ def write_mark(table: Table, census: Census, positions: Mapping[Key, int]) -> No
 
 def _read_mark(table: Table) -> Mark | None:
     text = table.properties.get(MARK)
-    mark = Mark(**json.loads(text)) if text else None
-    return mark if mark and table.snapshot_by_id(mark.snapshot_id) else None
+    return Mark(**json.loads(text)) if text else None
 
 
 def marked_snapshot(table: Table) -> int | None:
-    """The snapshot that the next quick audit compares with, if there is one."""
+    """The snapshot that the next quick audit compares with, if there is one and it is still there."""
     mark = _read_mark(table)
-    return mark.snapshot_id if mark else None
+    return mark.snapshot_id if mark and table.snapshot_by_id(mark.snapshot_id) else None
 
 
 def _paths(tasks: Iterable[FileScanTask]) -> Counter[str]:

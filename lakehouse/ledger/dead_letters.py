@@ -147,8 +147,8 @@ def is_among(partitions: pa.ChunkedArray, offsets: pa.ChunkedArray, coordinates:
 
 
 def find_dead_letters(catalog: Catalog) -> Table | None:
-    """The table for readers, or None while nothing was ever refused."""
-    return find_table(catalog, DEAD_LETTER.table)
+    """The table for readers, evolved to its contract first, or None while nothing was ever refused."""
+    return ensure_table(catalog, DEAD_LETTER) if find_table(catalog, DEAD_LETTER.table) else None
 
 
 def _advance(entry: Entry | None, offsets: pa.ChunkedArray) -> Entry:

@@ -20,7 +20,7 @@ from lakehouse.adapters.iceberg.catalog import ensure_table, find_table
 from lakehouse.adapters.iceberg.filters import equal
 from lakehouse.contracts.arrow import arrow_schema, in_schema
 from lakehouse.contracts.contract import Contract
-from lakehouse.contracts.lineage import INGESTED_AT, REPLAYED_AT
+from lakehouse.contracts.lineage import ERASED_AT, INGESTED_AT, REPLAYED_AT
 from lakehouse.contracts.replay import REPLAY
 from lakehouse.contracts.validation import Validator, Verdict
 from lakehouse.ledger.commit import append, until_won
@@ -47,6 +47,8 @@ class Replay:
     """Dead letters that still do not pass."""
     already: int
     """Dead letters that an earlier replay had made rows of."""
+    erased: int
+    """Dead letters whose record was erased on request: there is nothing to try again."""
     reasons: pa.Table
     """``error_type`` and ``dead_letters`` of the refused, most first."""
 
@@ -100,7 +102,8 @@ def send_again(
     sent = replayed_ids(catalog)
 
     def part_again(letters: pa.Table) -> Replay:
-        left = letters.filter(pc.invert(pc.is_in(letters["dead_letter_id"], sent)))
+        known = _not_erased(letters)
+        left = known.filter(pc.invert(pc.is_in(known["dead_letter_id"], sent)))
         refused = judge(left["original_payload"].to_pylist())
         passing = left.filter(pa.array([reason is None for reason in refused], pa.bool_()))
         failing = pa.Table.from_pylist(
@@ -123,6 +126,7 @@ def _total(parts: Iterable[Replay]) -> Replay:
         accepted=sum(part.accepted for part in done),
         refused=sum(part.refused for part in done),
         already=sum(part.already for part in done),
+        erased=sum(part.erased for part in done),
         reasons=counted.sort_by([("dead_letters", "descending")]),
     )
 
@@ -135,8 +139,9 @@ def _replay_part(catalog: Catalog, validator: Validator, letters: pa.Table, run_
     now = datetime.now(UTC)
 
     def land() -> tuple[pa.Table, pa.Table, Verdict, int]:
-        is_done = _is_replayed(table, origin, source, letters)
-        done, left = letters.filter(is_done), letters.filter(pc.invert(is_done))
+        known = _not_erased(letters)
+        is_done = _is_replayed(table, origin, source, known)
+        done, left = known.filter(is_done), known.filter(pc.invert(is_done))
         verdict = validator.validate(left["original_payload"])
         rows = _rows(contract, origin, left, verdict, now)
         if rows.num_rows and not is_dry_run:
@@ -156,7 +161,12 @@ def _replay_part(catalog: Catalog, validator: Validator, letters: pa.Table, run_
 def _outcome(letters: pa.Table, left: pa.Table, refused: pa.Table, accepted: int) -> Replay:
     counted = refused.group_by("error_type").aggregate([("row", "count")])
     reasons = counted.rename_columns(_REASONS.names)
-    return Replay(accepted, refused.num_rows, letters.num_rows - left.num_rows, reasons)
+    known = _not_erased(letters).num_rows
+    return Replay(accepted, refused.num_rows, known - left.num_rows, letters.num_rows - known, reasons)
+
+
+def _not_erased(letters: pa.Table) -> pa.Table:
+    return letters.filter(pc.is_null(letters[ERASED_AT.name]))
 
 
 def replayed_ids(catalog: Catalog) -> pa.Array:

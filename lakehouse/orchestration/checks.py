@@ -66,6 +66,7 @@ def _verdict(report: "Report", source: str) -> dg.AssetCheckResult:
             "duplicates": sum(account.duplicates for account in own),
             "dead_letters": sum(account.dead_letters for account in own),
             "in_flight": report.in_flight,
+            "erased": dg.MetadataValue.json(report.erased),
             "gaps": [f"{account.name}: {gap}" for account in report.accounts for gap in account.gaps],
             "accounts": dg.MetadataValue.json(report.as_json()["accounts"]),
         },

@@ -2,17 +2,21 @@
 
 import json
 from dataclasses import replace as changed
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyiceberg.catalog.sql import SqlCatalog
 
+from lakehouse.adapters.iceberg.filters import equal
 from lakehouse.adapters.kafka.client import PartitionState, TopicState
 from lakehouse.contracts.contract import Contract
+from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.contracts.validation import Validator
 from lakehouse.domains.pgr.contract import SERVICE_EVENT
 from lakehouse.ledger import commit, lookup
@@ -230,3 +234,24 @@ def test_letters_of_a_stream_are_sent_again_once(catalog: SqlCatalog) -> None:
     assert letters["original_payload"].to_pylist() == [event(ward_id=ABSENT)]
     assert again() == (0, 1, 1)
     assert len(sent) == 1
+
+
+def test_what_was_erased_cannot_be_tried_again(catalog: SqlCatalog) -> None:
+    land(catalog, ten(without_ward=(3, 7)))
+    letters = catalog.load_table(DEAD_LETTER.table.identifier)
+    erased = letters.scan().to_arrow().filter(pc.field("kafka_offset") == 3)
+    now = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC"))
+    blank = {"original_payload": pa.scalar(None, pa.binary()), "erased_at": now}
+    for name, value in blank.items():
+        erased = erased.set_column(erased.column_names.index(name), name, pa.repeat(value, 1))
+    letters.overwrite(erased, overwrite_filter=equal("kafka_offset", 3))
+    sent: list[pa.Table] = []
+    parts = read_dead_letters(catalog, source=TOPIC)
+    tried = send_again(
+        catalog, SERVICE_EVENT, parts, lambda given: [None] * len(given), sent.append, run_id="run", is_dry_run=True
+    )
+    assert (tried.accepted, tried.refused, tried.already, tried.erased) == (1, 0, 0, 1)
+    done = again(catalog)
+    assert (done.accepted, done.refused, done.already, done.erased) == (1, 0, 0, 1)
+    assert (again(catalog).already, again(catalog).erased) == (1, 1)
+    assert check(catalog).verdict == "complete"
