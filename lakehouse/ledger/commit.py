@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 import pyarrow as pa
@@ -88,13 +88,27 @@ def append(
     Raises:
         LostRace: the table moved on since it was loaded.
     """
+    with swapping(table) as (transaction, commit_id):
+        transaction.append(rows, snapshot_properties={**evidence, COMMIT_ID: commit_id})
+        transaction.set_properties(dict(properties))
+        transaction.remove_properties(*remove)
+
+
+@contextlib.contextmanager
+def swapping(table: Table) -> Iterator[tuple[Transaction, str]]:
+    """A transaction that is committed when the block ends, or not at all, and the id its first snapshot must carry.
+
+    Args:
+        table: As loaded when the decision was made; refreshed by the commit.
+
+    Raises:
+        LostRace: the table moved on since it was loaded.
+    """
     commit_id = uuid.uuid4().hex
     table.metadata.properties[TableProperties.COMMIT_NUM_RETRIES] = "0"
     try:
         with _Transaction(table) as transaction:
-            transaction.append(rows, snapshot_properties={**evidence, COMMIT_ID: commit_id})
-            transaction.set_properties(dict(properties))
-            transaction.remove_properties(*remove)
+            yield transaction, commit_id
     except CommitFailedException as error:
         raise LostRace(str(error)) from error
     except Exception as error:

@@ -23,7 +23,8 @@ from lakehouse.ledger.history import of_snapshot, write_down
 from lakehouse.naming import Layer, TableName
 from lakehouse.settings import Settings
 
-FLINK_JOB, FLINK_OPERATOR = "flink.job-id", "flink.operator-id"
+FLINK = "flink."
+FLINK_JOB, FLINK_OPERATOR = f"{FLINK}job-id", f"{FLINK}operator-id"
 """What Iceberg's sink for Flink writes into the summaries of its snapshots."""
 
 
@@ -64,7 +65,7 @@ def expirable(table: Table, positions: Collection[int], *, kept: int, retention:
     """
     history = sorted(table.snapshots(), key=lambda snapshot: (snapshot.sequence_number or 0, snapshot.timestamp_ms))
     needed = {ref.snapshot_id for ref in table.metadata.refs.values()} | {marked_snapshot(table)}
-    needed |= _last_of_flink(history) | sayings(table)
+    needed |= {snapshot.snapshot_id for snapshot in last_of_flink(history)} | sayings(table)
     unread = next((i for i, snapshot in enumerate(history) if snapshot.snapshot_id in positions), len(history))
     oldest = (now - retention).timestamp() * 1000
 
@@ -100,7 +101,7 @@ def expire(
     return until_won(table, remove)
 
 
-def _last_of_flink(history: Sequence[Snapshot]) -> set[int]:
+def last_of_flink(history: Sequence[Snapshot]) -> list[Snapshot]:
     """The newest snapshot of every job and operator of Flink, also of those that have stopped.
 
     A job that is restored finds in it up to which checkpoint it has committed; without it, it commits once more.
@@ -109,5 +110,5 @@ def _last_of_flink(history: Sequence[Snapshot]) -> set[int]:
     for snapshot in history:
         summary = said(snapshot)
         if FLINK_JOB in summary:
-            last[summary[FLINK_JOB], summary.get(FLINK_OPERATOR)] = snapshot.snapshot_id
-    return set(last.values())
+            last[summary[FLINK_JOB], summary.get(FLINK_OPERATOR)] = snapshot
+    return list(last.values())

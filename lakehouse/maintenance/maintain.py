@@ -92,7 +92,7 @@ def _maintain(
     age = timedelta(hours=settings.orphan_age_hours)
     found = orphans.find_orphans(table, age=age, now=datetime.now(UTC))
     if not is_dry_run:
-        orphans.remove(table, found)
+        orphans.remove(table, (file.path for file in found))
     return Upkeep(
         table=name,
         before=before,

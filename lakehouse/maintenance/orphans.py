@@ -6,7 +6,7 @@ its files exist before the table names them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote, urlparse
@@ -15,6 +15,7 @@ import pyarrow.fs as pafs
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,25 @@ def find_orphans(table: Table, *, age: timedelta, now: datetime) -> list[Orphan]
     ]
 
 
-def remove(table: Table, orphans: list[Orphan]) -> None:
-    """Delete the files; one that is gone already is none to worry about."""
+def remove(table: Table, paths: Iterable[str]) -> None:
+    """Delete files, by their paths in the file system of the table; one that is gone is none to worry about."""
     system = _file_system(table)
-    for orphan in orphans:
+    for path in paths:
         try:
-            system.delete_file(orphan.path)
+            system.delete_file(path)
         except FileNotFoundError:
             continue
+
+
+def named_by(table: Table, snapshots: Iterable[Snapshot]) -> tuple[set[str], set[str]]:
+    """Paths of the files of rows that some of a table's snapshots name, and of the files that say which those are."""
+    lists: set[str] = set()
+    manifests: dict[str, ManifestFile] = {}
+    for snapshot in snapshots:
+        lists.add(_path(snapshot.manifest_list))
+        manifests |= {_path(manifest.manifest_path): manifest for manifest in snapshot.manifests(table.io)}
+    entries = (entry for manifest in manifests.values() for entry in manifest.fetch_manifest_entry(table.io))
+    return {_path(entry.data_file.file_path) for entry in entries}, lists | set(manifests)
 
 
 def _listed(table: Table) -> list[pafs.FileInfo]:
@@ -66,14 +78,8 @@ def _named(table: Table) -> Iterator[str]:
     yield from (_key(_path(entry.metadata_file)) for entry in table.metadata.metadata_log)
     for statistics in (*table.metadata.statistics, *getattr(table.metadata, "partition_statistics", ())):
         yield _key(_path(statistics.statistics_path))
-    manifests: dict[str, ManifestFile] = {}
-    for snapshot in table.snapshots():
-        yield _key(_path(snapshot.manifest_list))
-        manifests |= {manifest.manifest_path: manifest for manifest in snapshot.manifests(table.io)}
-    for path, manifest in manifests.items():
-        yield _key(_path(path))
-        for entry in manifest.fetch_manifest_entry(table.io):
-            yield _key(_path(entry.data_file.file_path))
+    for paths in named_by(table, table.snapshots()):
+        yield from map(_key, paths)
 
 
 def _file_system(table: Table) -> pafs.FileSystem:

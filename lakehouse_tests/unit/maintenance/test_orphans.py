@@ -51,8 +51,8 @@ def test_what_a_killed_writer_left_is_removed_once_it_is_old(catalog: SqlCatalog
     make_old(folder)
     found = find_orphans(table, age=DAY, now=datetime.now(UTC))
     assert [Path(orphan.path) for orphan in found] == [left]
-    remove(table, found)
-    remove(table, found)
+    remove(table, [file.path for file in found])
+    remove(table, [file.path for file in found])
     assert not left.exists()
     assert table.scan().to_arrow().num_rows == 6
 
@@ -63,6 +63,7 @@ def test_files_of_expired_snapshots_go_and_the_rows_stay(catalog: SqlCatalog) ->
     expire(catalog, SERVICE_EVENT.table, (), kept=1, retention=timedelta(days=7))
     make_old(folder)
     before = sum(1 for path in folder.rglob("*.parquet"))
-    remove(table, find_orphans(table, age=DAY, now=datetime.now(UTC)))
+    found = find_orphans(table, age=DAY, now=datetime.now(UTC))
+    remove(table, [file.path for file in found])
     assert sum(1 for path in folder.rglob("*.parquet")) == before - 1
     assert sorted(table.scan().to_arrow()["kafka_offset"].to_pylist()) == [2, 3, 4, 5]
