@@ -17,7 +17,7 @@ from rich.table import Column, Table
 
 from lakehouse import settings as settings_module
 from lakehouse.errors import FileRefusedError, LakehouseError
-from lakehouse.naming import CONVERSIONS_TOPIC, Domain
+from lakehouse.naming import CONVERSIONS_DLQ, CONVERSIONS_TOPIC, Domain
 from lakehouse.progress import counting
 from lakehouse.settings import LOOPBACK
 from lakehouse.stack import commands as stack_commands
@@ -38,9 +38,11 @@ dead_letters_app = typer.Typer(
 )
 ingest_app = typer.Typer(no_args_is_help=True, help="Take files in: CSV, Parquet, JSON Lines.")
 backfill_app = typer.Typer(no_args_is_help=True, help="Process days of silver and gold again.")
+erase_app = typer.Typer(no_args_is_help=True, help="Erase a person's data, on request.")
 produce_app = typer.Typer(no_args_is_help=True, help="Send realistic events to Kafka.")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(backfill_app, name="backfill")
+app.add_typer(erase_app, name="erase")
 app.add_typer(produce_app, name="produce")
 app.add_typer(ingest_app, name="ingest")
 app.add_typer(stream_app, name="stream")
@@ -188,6 +190,49 @@ def backfill_conversions(
         tags = {TOLERANCE_TAG: str(tolerance)}
         backfill(settings_module.load(), "conversions_backfill", first.date(), last.date(), tags)
     console.print(f"{days:,} days of silver and gold were made anew and audited; gold.backfill_log says what changed")
+
+
+@erase_app.command("user")
+def erase_user(
+    user_id: Annotated[str, typer.Argument(metavar="ID", help="The user, as in the column user_id.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many rows of which tables tell of it.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a user of the conversions: payloads and personal columns, in every table, its history and its files.
+
+    The conversions stay, as those of an anonymous user: rows and dead letters keep their coordinates, every account
+    goes on closing, and the audit says how many were erased. Silver and gold are made up to date by the way. The stream
+    goes on meanwhile; hourly runs and backfills wait. A run that was ended is completed by repeating it.
+
+    Kafka's topics keep what they hold until it is old enough. The id is written down nowhere but in your shell.
+
+    Example: lakehouse erase user 4711 --dry-run
+    """
+    from lakehouse.adapters.iceberg.catalog import connect
+    from lakehouse.domains.conversions.erasure import find
+    from lakehouse.job import run_job
+
+    settings = settings_module.load()
+    with console.status("looking for the user"):
+        found = find(connect(settings), user_id)
+    if not found:
+        raise LakehouseError("nothing that was landed tells of this user: it was never seen, or erased before")
+    if not dry_run:
+        with console.status("erasing"):
+            run_job(settings, "conversions_erasure", told=user_id)
+    if as_json:
+        _print_json({"is_dry_run": dry_run, "rows": {str(one.table): one.rows for one in found}})
+        return
+    title = "What would be erased" if dry_run else "What was erased"
+    listing = Table("table", Column("rows", justify="right"), title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for one in found:
+        listing.add_row(str(one.table), f"{one.rows:,}" if one.rows else "in its history")
+    console.print(listing)
+    for topic in (CONVERSIONS_TOPIC, CONVERSIONS_DLQ):
+        days = f"{topic.retention_hours / 24:.0f} days"
+        console.print(f"The topic {topic.name} keeps what it holds of the user until that is {days} old.")
 
 
 @ingest_app.command("file")
@@ -385,7 +430,8 @@ def replay_dead_letters_command(
     for name, found in done:
         would = "would become rows" if dry_run else "became rows"
         before = f", {found.already:,} had been replayed before" if found.already else ""
-        text = f"{name}: {found.accepted:,} {would}, {found.refused:,} stay dead letters{before}"
+        erased = f", {found.erased:,} were erased" if found.erased else ""
+        text = f"{name}: {found.accepted:,} {would}, {found.refused:,} stay dead letters{before}{erased}"
         console.print(_plain(text), soft_wrap=True)
         for row in found.reasons.to_pylist():
             console.print(_plain(f"  {row['dead_letters']:,} × {row['error_type']}"))
@@ -520,6 +566,9 @@ def _print_report(report: Any) -> None:
                 console.print(_plain(f"  {commit}"), soft_wrap=True)
     if report.in_flight:
         console.print(f"{report.in_flight:,} records wait on their topics; the sensor lands them.")
+    if report.erased:
+        counts = ", ".join(f"{count:,} of {name}" for name, count in report.erased.items())
+        console.print(f"Rows whose personal data was erased on request: {counts}.")
     colour = "green" if report.verdict == "complete" else "red"
     console.print(f"Verdict: [bold {colour}]{report.verdict}[/bold {colour}]")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -32,6 +33,7 @@ def run_job(
     job: str,
     tags: Mapping[str, str] | None = None,
     *,
+    told: str = "",
     on_step: Progress = lambda done, total: None,
 ) -> None:
     """Run a job in a process of its own.
@@ -40,6 +42,7 @@ def run_job(
         settings: Where the servers are.
         job: Its name.
         tags: Tags of the run.
+        told: What the job reads from its input: unlike tags and configuration, it is kept nowhere.
         on_step: Called with the number of models and tests that dbt is done with, and of all.
 
     Raises:
@@ -53,11 +56,15 @@ def run_job(
     with subprocess.Popen(  # noqa: S603
         [*command, "--tags", json.dumps(dict(tags or {}))],
         env=environment,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
+        assert process.stdin
         assert process.stdout
+        with contextlib.suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(told)
         for line in process.stdout:
             last_words.append(line)
             if step := _STEP.search(line):

@@ -102,16 +102,16 @@ class Stream:
     def duplicates(self) -> dict[Coordinate, str]:
         return dict(self.all_duplicates())
 
+    def landed(self) -> int:
+        """How many records are somewhere."""
+        self._look_after()
+        tables = (CONVERSION_EVENTS, DUPLICATES)
+        return sum(len(self._read(table, ["kafka_offset"])) for table in tables) + len(self.refused())
+
     def until_landed(self) -> dict[Coordinate, Record]:
         """Wait until as much has come out as went in, then hold every record against where it is."""
         sent = self.topic(TOPIC)
-
-        def landed() -> int:
-            self._look_after()
-            tables = (CONVERSION_EVENTS, DUPLICATES)
-            return sum(len(self._read(table, ["kafka_offset"])) for table in tables) + len(self.refused())
-
-        eventually(lambda: landed() >= len(sent))
+        eventually(lambda: self.landed() >= len(sent))
         rows, twice, refused = self.rows(), self.duplicates(), self.refused()
         assert len(self.all_rows()) == len(rows), "a coordinate is twice in bronze"
         assert len(self.all_duplicates()) == len(twice), "a coordinate is twice among the duplicates"

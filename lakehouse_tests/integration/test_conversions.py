@@ -8,11 +8,16 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
@@ -23,13 +28,15 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as sf
 
 from lakehouse.adapters.iceberg.catalog import connect, ensure_table
+from lakehouse.adapters.iceberg.history import Mode
 from lakehouse.adapters.spark.scd2 import DELETE, OPERATION, SINCE, Dimension, build_versions, changes
 from lakehouse.adapters.spark.session import open_session
 from lakehouse.adapters.spark.workspace import Workspace
 from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.contract import Contract
+from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.definitions import defs
-from lakehouse.domains.conversions import backfill, gold, silver, tables
+from lakehouse.domains.conversions import backfill, erasure, gold, silver, tables
 from lakehouse.domains.conversions.agreement import disagreements
 from lakehouse.domains.conversions.backfill import IN_ORDER, run_backfill
 from lakehouse.domains.conversions.contract import CONVERSION_EVENT
@@ -38,6 +45,8 @@ from lakehouse.errors import LakehouseError
 from lakehouse.naming import DIM_DATE
 from lakehouse.settings import Settings, load
 from lakehouse.stack import down, up
+from lakehouse.stack.dagster import Dagster
+from lakehouse.stack.environment import exports
 from lakehouse_tests import conversions as expected
 from lakehouse_tests.conftest import Stack, questions_of_the_readme
 from lakehouse_tests.conversions import Event, at, bronze
@@ -210,7 +219,7 @@ def test_what_makes_no_sense_is_a_dead_letter_once_and_costs_only_itself(house: 
     assert {letter["dead_letter_id"]: letter["error_type"] for letter in own} == reasons
     assert len(own) == len(reasons)
     payloads = {letter["dead_letter_id"]: letter["original_payload"] for letter in own}
-    assert payloads[next(iter(reasons))] == b'{"event_id":"s4"}'
+    assert payloads[next(iter(reasons))] == b'{"event_id": "s4", "user_id": "7"}'
     assert {row["event_id"] for row in house.rows(tables.CONVERSION)} == {"s0", "s1", "s2", "s3"}
 
 
@@ -417,6 +426,84 @@ def test_what_was_committed_meanwhile_is_not_lost(house: House, monkeypatch: pyt
     assert log(house)[-4:] == ["swapping", "overtaken", "swapping", "done"]
     house.make_gold()
     house.judge([*events, *meanwhile])
+
+
+# Erasure -----------------------------------------------------------------------------------------------------------
+
+PERSON, TRACES = "user-4711", ("user-4711", "203.0.113", "key-of-4711")
+
+
+def traces(house: House, home: Path) -> list[str]:
+    """Files of the tables with rows that tell of the person, wherever they are, and files of the servers that do."""
+    found = []
+    for contract in (*MADE, CONVERSION_EVENT, DEAD_LETTER):
+        table = house.catalog.load_table(contract.table.identifier)
+        for file in Path(urlsplit(table.location()).path).rglob("*.parquet"):
+            texts = str(pq.ParquetFile(file).read().to_pylist())
+            found += [str(file)] if any(trace in texts for trace in TRACES) else []
+        manifests = {m.manifest_path: m for snapshot in table.snapshots() for m in snapshot.manifests(table.io)}
+        for path, manifest in manifests.items():
+            listed = manifest.fetch_manifest_entry(table.io, discard_deleted=False)
+            bounds = str([(entry.data_file.lower_bounds, entry.data_file.upper_bounds) for entry in listed])
+            found += [path] if any(trace in bounds for trace in TRACES) else []
+    # The catalog's database is Dagster's too, which keeps what its runs say.
+    kept = [file for names in ("*.log", "*.err", "*.out", "pg_wal/*") for file in home.rglob(names) if file.is_file()]
+    assert kept
+    return found + [str(file) for file in kept if PERSON.encode() in file.read_bytes()]
+
+
+def test_an_erased_user_is_nowhere_and_counts_as_an_anonymous_one(
+    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(11)
+    others = some_events(chance, 40)
+    own = [
+        at(event, user_id=PERSON, client_ip="203.0.113.7", api_key_prefix="key-of-4711")
+        for event in some_events(chance, 12, first=40)
+    ]
+    senseless = at(own[0], offset=60, event_id="senseless", output_roman="IIII", event_type="SINGLE", input_number=4)
+    made(house, [*others, *own[:8]])
+    unread = [*own[8:], senseless]
+    house.land(unread)
+    before = {row["event_id"]: row for row in house.rows(CONVERSION_EVENT) if row["user_id"] != PERSON}
+    assert {str(one.table): one.rows for one in erasure.find(house.catalog, PERSON)} == {
+        "bronze.conversion_events": 13,
+        "silver.conversions": 8,
+        "silver.dim_users": len([v for v in house.versions() if v[0] == PERSON]),
+        "gold.dim_user": len([v for v in house.versions() if v[0] == PERSON]),
+        "gold.fact_conversions": 8,
+    }
+
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gold, "build_fact", die)
+        with pytest.raises(KeyboardInterrupt):
+            erasure.erase(settings, house.work, PERSON)
+    Dagster().configure(settings)
+    command = [str(Path(sys.executable).parent / "lakehouse"), "erase", "user", PERSON, "--json"]
+    done = subprocess.run(command, env=exports(settings), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"]["gold.fact_conversions"] == 8, "all that was left to do"
+    assert erasure.find(house.catalog, PERSON) == []
+    assert traces(house, settings.home) == []
+    erased = [at(event, user_id=None, client_ip=None, api_key_prefix=None) for event in own]
+    house.judge([*others, *erased])
+    rows = {row["event_id"]: row for row in house.rows(CONVERSION_EVENT)}
+    assert {event_id: rows[event_id] for event_id in before} == before
+    assert {event_id for event_id, row in rows.items() if row["erased_at"]} == {e.event_id for e in (*own, senseless)}
+    letters = house.catalog.load_table("bronze.dead_letters").scan().to_arrow().to_pylist()
+    (letter,) = (one for one in letters if one["erased_at"])
+    assert letter["dead_letter_id"] == f"silver.conversions:roman-numeral-events:{senseless.partition}:60"
+    assert (letter["original_payload"], letter["error_message"]) == (None, erasure.ERASED)
+    assert (letter["error_type"], letter["source"]) == ("WRONG_NUMERAL", "silver.conversions")
+    # What is made hourly goes on where it was, and days that are made anew from bronze are the same.
+    again = Event(70, "again", NOON + timedelta(hours=3), user_id=PERSON)
+    house.land([again])
+    assert [(built.mode, built.rows) for built in house.make_silver()] == [(Mode.CHANGES, 1), (Mode.CHANGES, 1)]
+    run_backfill(house.work, FIRST, LAST)
+    house.judge([*others, *erased, again])
 
 
 # The generic function, with deletions -----------------------------------------------------------------------------

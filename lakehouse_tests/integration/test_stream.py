@@ -7,26 +7,34 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import requests
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Operation
 
 from lakehouse import stream
-from lakehouse.audit import replay_dead_letters
+from lakehouse.adapters.iceberg.catalog import connect, ensure_table
+from lakehouse.audit import replay_dead_letters, run_audit
+from lakehouse.domains.conversions.erasure import blanked, by_id
 from lakehouse.domains.conversions.source import conversion_events
 from lakehouse.domains.conversions.stream import PIPELINE
 from lakehouse.domains.disorder import Message
 from lakehouse.errors import LakehouseError
+from lakehouse.maintenance.erasure import forget, is_remembered, rewrite, select
 from lakehouse.naming import TableName
 from lakehouse.settings import load
 from lakehouse.stack import down, up
 from lakehouse_tests.conftest import Stack
-from lakehouse_tests.streams import DISORDER, QUEUE, TOPIC, Stream, eventually, tick
+from lakehouse_tests.streams import DISORDER, QUEUE, TOPIC, Stream, eventually, fields, tick
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
@@ -234,6 +242,46 @@ def test_secrets_are_not_in_the_interface(streaming: Stream) -> None:
     pages = ["/jobmanager/config", *(f"/jobs/{job}{part}" for job in jobs for part in ("", "/config", "/plan"))]
     assert jobs
     assert not [page for page in pages if secret in requests.get(url + page, timeout=10).text]
+
+
+def test_an_erasure_beside_the_job_and_while_it_is_stopped_loses_and_repeats_nothing(
+    stack: Stack, streaming: Stream
+) -> None:
+    """Started again, the job asks the table's history what it has committed: the snapshots that said so are gone."""
+    settings, name = streaming.settings, PIPELINE.contract.table
+    catalog = connect(settings)
+    events = list(conversion_events(3_000, seed=8))
+    users = [
+        user for user, _ in Counter(fields((value or b"").decode())["user_id"] for _, value in events).most_common(3)
+    ]
+    first, second = [user for user in users if user is not None][:2]
+    blank = partial(blanked, PIPELINE.contract, datetime.now(UTC))
+
+    def erase(user: str) -> Table:
+        table = ensure_table(catalog, PIPELINE.contract)
+        assert select(table, by_id(user)).num_rows
+        forget(catalog, name, rewrite(table, by_id(user), blank, {}, operation=Operation.REPLACE))
+        table.refresh()
+        assert not is_remembered(table, by_id(user))
+        return table
+
+    streaming.send(events[:2_000])
+    eventually(lambda: streaming.landed() == len(streaming.topic(TOPIC)))
+    sending = Thread(target=streaming.send, args=(events[2_000:],))
+    sending.start()
+    erase(first)
+    sending.join()
+    stream.stop(settings, PIPELINE)
+    assert not select(erase(second), by_id(second)).num_rows
+    stream.start(settings, PIPELINE)
+    streaming.send(list(conversion_events(500, seed=9)))
+    eventually(lambda: streaming.landed() == len(streaming.topic(TOPIC)))
+    streaming.land_queue()
+    assert len(streaming.all_rows()) == len(streaming.rows()), "a coordinate is twice in bronze"
+    report = run_audit(settings)
+    assert [gap for account in streaming.accounts() for gap in account.gaps] == []
+    ((count,),) = stack.sql(f"select count(*) from {name.sql} where erased_at is not null")
+    assert report.erased[str(name)] == count > 0
 
 
 def test_stopped_it_is_told_by_the_audit_and_does_not_start_without_the_state_it_left(

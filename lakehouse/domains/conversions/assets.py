@@ -1,11 +1,13 @@
 """Silver and gold of the conversions as Dagster shows them: one run of Spark each, on a server that is there."""
 
+import sys
 from collections.abc import Callable
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from lakehouse import settings as settings_module
 from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.adapters.spark.resource import SparkResource
 from lakehouse.contracts.contract import Contract
@@ -130,3 +132,22 @@ def backfill_log(
             "spark": _interface(),
         }
     )
+
+
+@dg.op(pool=POOL)
+def erase_user(context: dg.OpExecutionContext, spark: SparkResource, iceberg: IcebergResource) -> None:
+    """Erase the user whose id is the input of the process: what Dagster keeps says nothing of who it is."""
+    from lakehouse.adapters.spark.workspace import Workspace
+    from lakehouse.domains.conversions.erasure import erase
+
+    user = sys.stdin.read()
+    if not user:
+        raise dg.Failure(
+            "`lakehouse erase user ID` starts this job, and says to it alone who it is", allow_retries=False
+        )
+    with spark.session() as session:
+        work = Workspace(session, iceberg.catalog(), context.run.run_id)
+        try:
+            erase(settings_module.load(), work, user, on_step=context.log.info)
+        except LakehouseError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error

@@ -6,7 +6,7 @@ import dagster as dg
 
 from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.contracts.dead_letter import DEAD_LETTER
-from lakehouse.domains.conversions.assets import backfill_log, gold_assets, silver_assets
+from lakehouse.domains.conversions.assets import backfill_log, erase_user, gold_assets, silver_assets
 from lakehouse.domains.conversions.checks import every_offset_is_accounted_for, stream_and_batch_agree
 from lakehouse.domains.conversions.stream import PIPELINE
 from lakehouse.ledger.feed import Feed
@@ -52,3 +52,13 @@ conversions_backfill = dg.define_asset_job(
     executor_def=dg.in_process_executor,
     description="Makes a range of days anew on branches, audits them there, and moves the tables when all audits pass.",
 )
+
+
+@dg.job(
+    tags={KIND_TAG: BATCH},
+    executor_def=dg.in_process_executor,
+    description="Erases a user from every table, its history and its files; started by `lakehouse erase user`.",
+)
+def conversions_erasure() -> None:
+    """One step, which waits for whoever makes silver and gold, and they for it."""
+    erase_user()

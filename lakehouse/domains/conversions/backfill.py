@@ -43,6 +43,7 @@ IN_ORDER: tuple[Contract, ...] = (
 ATTEMPTS = 3
 TOLERANCE = 0.5
 """Share by which the number of conversions of a day may change."""
+_BRANCH = "backfill_"
 FAILED, SWAPPING, OVERTAKEN, DONE = "failed", "swapping", "overtaken", "done"
 
 Step = Callable[[str], None]
@@ -80,7 +81,7 @@ class Backfill:
     @property
     def branch(self) -> str:
         """Name of the branch of each table."""
-        return f"backfill_{self.backfill_id}"
+        return f"{_BRANCH}{self.backfill_id}"
 
     @property
     def problems(self) -> list[str]:
@@ -251,6 +252,14 @@ def _swap(work: Workspace, backfill: Backfill) -> bool:
         table.manage_snapshots().remove_branch(backfill.branch).commit()
     write_down(work, replace(backfill, state=DONE))
     return True
+
+
+def drop_failed(work: Workspace) -> None:
+    """Drop the branches that backfills with a failed audit left to be looked at."""
+    for contract in IN_ORDER:
+        if table := find_table(work.catalog, contract.table):
+            for name in [name for name in table.refs() if name.startswith(_BRANCH)]:
+                table.manage_snapshots().remove_branch(name).commit()
 
 
 def _drop_branches(work: Workspace, backfill: Backfill) -> None:

@@ -22,6 +22,7 @@ defs = dg.Definitions(
         automation.conversions_silver,
         automation.conversions_gold,
         automation.conversions_backfill,
+        automation.conversions_erasure,
     ],
     schedules=[automation.conversions_silver_schedule, automation.conversions_gold_schedule],
     sensors=[automation.conversions_micro_batch_sensor, automation.conversions_stream.sensor],

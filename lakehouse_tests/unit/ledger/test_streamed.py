@@ -6,12 +6,16 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.table.snapshots import Operation
 
 from lakehouse.adapters.iceberg.catalog import ensure_table
 from lakehouse.adapters.iceberg.filters import equal
@@ -21,6 +25,7 @@ from lakehouse.contracts.contract import Contract
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.domains.conversions.contract import CONVERSION_EVENT
+from lakehouse.domains.conversions.erasure import blanked
 from lakehouse.domains.conversions.stream import PIPELINE
 from lakehouse.errors import LakehouseError, LedgerGapError
 from lakehouse.ledger.account import Account, Report
@@ -29,6 +34,7 @@ from lakehouse.ledger.audit import audit
 from lakehouse.ledger.census import marked_snapshot
 from lakehouse.ledger.refused import land_refused
 from lakehouse.ledger.streamed import write_start
+from lakehouse.maintenance.erasure import Selection, forget, rewrite
 from lakehouse_tests.unit.ledger.test_refused import batch, origin
 
 TOPIC, QUEUE = PIPELINE.topic.name, PIPELINE.refused.name
@@ -99,6 +105,14 @@ class World:
         """As retention does."""
         self.low = low
         self.records = {offset: at for offset, at in self.records.items() if offset >= low}
+
+    def erase(self, contract: Contract, offsets: list[int]) -> None:
+        known = pa.array(offsets)
+        selection = Selection(
+            AlwaysTrue(), ("kafka_offset",), lambda rows: pc.is_in(rows["kafka_offset"], value_set=known)
+        )
+        table, change = ensure_table(self.catalog, contract), partial(blanked, contract, NOW)
+        forget(self.catalog, contract.table, rewrite(table, selection, change, {}, operation=Operation.REPLACE))
 
     def delete(self, contract: Contract, offset: int) -> None:
         self.catalog.load_table(contract.table.identifier).delete(equal("kafka_offset", offset))
@@ -237,6 +251,26 @@ def test_a_deleted_row_is_found_when_the_topic_holds_its_record_no_more(world: W
     world.delete(CONVERSION_EVENT, 7)
     for deep in (False, True):
         assert "1 offsets are nowhere that an earlier audit had verified" in gaps(world.audit(deep=deep))
+
+
+@pytest.mark.parametrize("is_audited", [False, True])
+def test_an_erasure_leaves_the_account_as_it_was_and_is_named(world: World, is_audited: bool) -> None:
+    """Also where the topic holds the records no more, and only the audits before can say what it held."""
+    before = of_topic(world.audit())
+    world.erase(CONVERSION_EVENT, [5, 6])
+    if is_audited:
+        world.audit()
+    world.erase(DEAD_LETTER, [3])
+    world.forget(18)
+    for _ in range(2):
+        report = world.audit()
+        assert (report.verdict, gaps(report)) == ("complete", "")
+        assert of_topic(report) == before
+        assert report.as_json()["erased"] == {"bronze.conversion_events": 2, "bronze.dead_letters": 1}
+    world.land(CONVERSION_EVENT, world.send(3))
+    assert (world.audit().verdict, of_topic(world.audit()).bronze) == ("complete", before.bronze + 3)
+    world.delete(CONVERSION_EVENT, 4)
+    assert "1 offsets are nowhere that an earlier audit had verified" in gaps(world.audit())
 
 
 def test_what_was_never_verified_and_cannot_be_any_more_is_named(world: World) -> None:
