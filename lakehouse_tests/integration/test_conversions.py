@@ -482,7 +482,7 @@ def test_an_erased_user_is_nowhere_and_counts_as_an_anonymous_one(
         with pytest.raises(KeyboardInterrupt):
             erasure.erase(settings, house.work, PERSON)
     Dagster().configure(settings)
-    command = [str(Path(sys.executable).parent / "lakehouse"), "erase", "user", PERSON, "--json"]
+    command = [sys.executable, "-c", "from lakehouse.cli import main; main()", "erase", "user", PERSON, "--json"]
     done = subprocess.run(command, env=exports(settings), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"]["gold.fact_conversions"] == 8, "all that was left to do"
