@@ -54,7 +54,9 @@ def expirable(table: Table, positions: Collection[int], *, kept: int, retention:
 
     A snapshot stays while it is the newest, has a name, was verified by the last audit, is the last one of a job in
     Flink or that says how far a source was read, or an incremental reader has not passed it (the reader's own position
-    included: the next read begins there). Of the others the newest `kept` stay while they are younger than `retention`.
+    included: the next read begins there). None goes that came after the last one of a job in Flink, which looks for it
+    from the newest snapshot backwards, and takes a missing one for the end. Of the others the newest `kept` stay while
+    they are younger than `retention`.
 
     Args:
         table: As loaded.
@@ -67,11 +69,12 @@ def expirable(table: Table, positions: Collection[int], *, kept: int, retention:
     needed = {ref.snapshot_id for ref in table.metadata.refs.values()} | {marked_snapshot(table)}
     needed |= {snapshot.snapshot_id for snapshot in last_of_flink(history)} | sayings(table)
     unread = next((i for i, snapshot in enumerate(history) if snapshot.snapshot_id in positions), len(history))
+    unseen = min((history.index(snapshot) for snapshot in _by_operator(history).values()), default=len(history))
     oldest = (now - retention).timestamp() * 1000
 
     def may_go(index: int, snapshot: Snapshot) -> bool:
         is_old = index < len(history) - kept or snapshot.timestamp_ms < oldest
-        return is_old and index < unread and snapshot.snapshot_id not in needed
+        return is_old and index < min(unread, unseen) and snapshot.snapshot_id not in needed
 
     return [snapshot.snapshot_id for index, snapshot in enumerate(history) if may_go(index, snapshot)]
 
@@ -112,3 +115,8 @@ def last_of_flink(history: Sequence[Snapshot]) -> list[Snapshot]:
         if FLINK_JOB in summary:
             last[summary[FLINK_JOB], summary.get(FLINK_OPERATOR)] = snapshot
     return list(last.values())
+
+
+def _by_operator(history: Sequence[Snapshot]) -> dict[str | None, Snapshot]:
+    """The newest snapshot of every operator: of the job that is restored next."""
+    return {said(snapshot).get(FLINK_OPERATOR): snapshot for snapshot in history if FLINK_JOB in said(snapshot)}

@@ -59,12 +59,22 @@ def test_a_named_snapshot_stays(table: Table) -> None:
     assert may_go(table, kept=1) == [history[0], history[1], history[3]]
 
 
+def test_what_a_stopped_job_in_flink_goes_back_over_stays(table: Table) -> None:
+    """It looks for its last snapshot from the newest one backwards, and a missing one ends that."""
+    empty = table.scan().to_arrow().slice(0, 0)
+    for job, operator in (("old", "rows"), ("new", "rows")):
+        table.append(empty, {FLINK_JOB: job, FLINK_OPERATOR: operator})
+    for _ in range(3):
+        table.append(empty)
+    assert may_go(table, kept=1, retention=SHORT) == ids(table)[:5]
+
+
 def test_the_last_snapshot_of_every_job_in_flink_stays(table: Table) -> None:
-    for job, operator in (("a", "1"), ("a", "2"), ("a", "1"), ("b", "1"), ("b", "1"), ("c", "1")):
+    for job, operator in (("a", "1"), ("a", "2"), ("a", "1"), ("b", "1"), ("b", "1"), ("c", "2"), ("c", "1")):
         table.append(table.scan().to_arrow().slice(0, 0), {FLINK_JOB: job, FLINK_OPERATOR: operator})
     history = ids(table)
     last_of_a1, last_of_a2, last_of_b = history[7], history[6], history[9]
-    assert may_go(table, kept=1) == [i for i in history[:-1] if i not in (last_of_a1, last_of_a2, last_of_b)]
+    assert may_go(table, kept=1) == [i for i in history[:10] if i not in (last_of_a1, last_of_a2, last_of_b)]
 
 
 def test_the_snapshot_of_the_last_audit_stays_and_the_account_goes_on_closing(
