@@ -1,7 +1,8 @@
 """Rows of bronze that a later layer refuses, among the dead letters. The rows stay where they are.
 
 A letter of this kind is one of the table that refused it, not of the topic: the record itself is accounted for by its
-row in bronze. It is known by the record's coordinate, so whoever judges the row again adds it no second time.
+row in bronze. It is known by the record's coordinate, or by the event's id where SQL wrote the row and it has none, so
+whoever judges the row again adds it no second time.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def refuse(catalog: Catalog, contract: Contract, misfits: pa.Table, *, run_id: s
     Args:
         catalog: Where the tables are.
         contract: Of the table that refuses them.
-        misfits: Coordinate, ``raw_payload`` and ``ingested_at`` of the rows, ``error_type`` and ``error_message``.
+        misfits: Coordinate, ``event_id``, ``raw_payload`` and ``ingested_at`` of the rows, ``error_type`` and
+            ``error_message``.
         run_id: For the evidence.
 
     Returns:
@@ -45,8 +47,9 @@ def refuse(catalog: Catalog, contract: Contract, misfits: pa.Table, *, run_id: s
     source = str(contract.table)
     names = ("kafka_topic", "kafka_partition", "kafka_offset")
     coordinates = [misfits[name].cast(pa.string()) for name in names]
+    known_by = pc.coalesce(pc.binary_join_element_wise(*coordinates, ":"), misfits["event_id"].cast(pa.string()))
     columns = {
-        "dead_letter_id": pc.binary_join_element_wise(pa.scalar(source), *coordinates, ":"),
+        "dead_letter_id": pc.binary_join_element_wise(pa.scalar(source), known_by, ":"),
         "source": pa.repeat(pa.scalar(source), count),
         "contract": pa.repeat(pa.scalar(contract.fingerprint), count),
         "error_type": misfits["error_type"],
@@ -57,9 +60,10 @@ def refuse(catalog: Catalog, contract: Contract, misfits: pa.Table, *, run_id: s
     }
     letters = in_schema(DEAD_LETTER, columns, count)
     table = ensure_table(catalog, DEAD_LETTER)
-    # A row cannot have been refused before it was there.
-    earliest = pc.min(misfits[INGESTED_AT.name]).as_py()
-    within = And(equal("source", source), at_least("failed_at", earliest.isoformat()))
+    within = equal("source", source)
+    # A row cannot have been refused before it was there; one that SQL wrote does not say since when it is.
+    if not misfits[INGESTED_AT.name].null_count:
+        within = And(within, at_least("failed_at", pc.min(misfits[INGESTED_AT.name]).as_py().isoformat()))
 
     def add_missing() -> int:
         table.refresh()

@@ -113,6 +113,7 @@ def build_conversions(work: Workspace, days: Days = ()) -> Built:
     try:
         misfits = judged.where("reason is not null").select(
             *(column.name for column in CONVERSION.lineage if column.name.startswith("kafka_")),
+            "event_id",
             "raw_payload",
             "ingested_at",
             sf.col("reason.error_type").alias("error_type"),
