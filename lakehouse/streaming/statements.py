@@ -114,6 +114,23 @@ def source_table(pipeline: Pipeline, client: Mapping[str, str], *, passes_gaps: 
     The clock is held by Kafka's time, so that one event from the future does not make all others late; a record that
     has no time is at the beginning of all times, where it moves nothing.
     """
+    epoch = "TO_TIMESTAMP_LTZ(0, 3)"
+    return f"""CREATE TEMPORARY TABLE records (
+  record_key BYTES,
+  record_value BYTES,
+  kafka_partition INT METADATA FROM 'partition' VIRTUAL,
+  kafka_offset BIGINT METADATA FROM 'offset' VIRTUAL,
+  kafka_timestamp TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
+  parsed AS parse_record(record_value, kafka_timestamp, {_quoted(fields_of(pipeline.contract))}),
+  event_clock AS COALESCE(LEAST(CAST(parse_record(record_value, kafka_timestamp,
+    {_quoted(fields_of(pipeline.contract))}).event_time AS TIMESTAMP_LTZ(3)), kafka_timestamp), {epoch}),
+  arrived_at AS PROCTIME(),
+  WATERMARK FOR event_clock AS event_clock - INTERVAL '5' MINUTE
+) WITH ({source_options(pipeline, client, passes_gaps=passes_gaps)})"""
+
+
+def source_options(pipeline: Pipeline, client: Mapping[str, str], *, passes_gaps: bool = False) -> str:
+    """How the topic is read: every record that is committed, as it is, from the first one on."""
     options = {
         "connector": "kafka",
         "topic": pipeline.topic.name,
@@ -127,19 +144,7 @@ def source_table(pipeline: Pipeline, client: Mapping[str, str], *, passes_gaps: 
         "properties.isolation.level": "read_committed",
         "properties.auto.offset.reset": "earliest" if passes_gaps else "none",
     }
-    epoch = "TO_TIMESTAMP_LTZ(0, 3)"
-    return f"""CREATE TEMPORARY TABLE records (
-  record_key BYTES,
-  record_value BYTES,
-  kafka_partition INT METADATA FROM 'partition' VIRTUAL,
-  kafka_offset BIGINT METADATA FROM 'offset' VIRTUAL,
-  kafka_timestamp TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
-  parsed AS parse_record(record_value, kafka_timestamp, {_quoted(fields_of(pipeline.contract))}),
-  event_clock AS COALESCE(LEAST(CAST(parse_record(record_value, kafka_timestamp,
-    {_quoted(fields_of(pipeline.contract))}).event_time AS TIMESTAMP_LTZ(3)), kafka_timestamp), {epoch}),
-  arrived_at AS PROCTIME(),
-  WATERMARK FOR event_clock AS event_clock - INTERVAL '5' MINUTE
-) WITH ({_options(options)})"""
+    return _options(options)
 
 
 def refusals_table(pipeline: Pipeline, client: Mapping[str, str]) -> str:

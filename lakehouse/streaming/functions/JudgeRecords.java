@@ -7,7 +7,7 @@ import java.nio.charset.StandardCharsets;
 import java.time.Instant;
 import java.util.Base64;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
-import org.apache.flink.types.Row;
+import org.apache.flink.table.data.RowData;
 
 /**
  * Says what `ParseRecord` would say of records that were sent now: each line of the input is one in Base64, or `-` for
@@ -24,9 +24,9 @@ public final class JudgeRecords {
         try (PrintStream answers = new PrintStream(System.out, false, StandardCharsets.UTF_8)) {
             for (String line = records.readLine(); line != null; line = records.readLine()) {
                 byte[] value = line.equals("-") ? null : Base64.getDecoder().decode(line);
-                Row answer = parser.eval(value, now, arguments[0]);
-                Object[] reason = answer.getField(0) == null
-                        ? new Object[0] : new Object[] {answer.getField(0), answer.getField(1)};
+                RowData answer = parser.eval(value, now, arguments[0]);
+                Object[] reason = answer.isNullAt(0)
+                        ? new Object[0] : new Object[] {answer.getString(0).toString(), answer.getString(1).toString()};
                 answers.println(json.writeValueAsString(reason));
             }
         }
