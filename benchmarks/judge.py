@@ -17,6 +17,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from kafka import KafkaConsumer, TopicPartition
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
@@ -75,6 +76,32 @@ def judge_dead_letters(catalog: SqlCatalog, topic: str, broken: Path) -> dict[st
     }
 
 
+def judge_stream(catalog: SqlCatalog, topic: str, repeats: Path, queue: str, broken: Path) -> dict[str, Any]:
+    """Verdict over the table of repeats, and over the queue of refused records, which may hold one more than once."""
+    scan = catalog.load_table("bronze.duplicates").scan(f"kafka_topic == '{topic}'", selected_fields=("event_id",))
+    refused = pa.table({"id": pa.array(sorted(_keys(queue)), pa.string())})
+    return {
+        "repeats": compare(read_ids(repeats), scan.to_arrow().rename_columns(["id"]), None),
+        "refused": compare(read_ids(broken), refused, None),
+    }
+
+
+def _keys(topic: str) -> set[str]:
+    consumer = KafkaConsumer(bootstrap_servers=os.environ["BENCH_KAFKA"], enable_auto_commit=False)
+    try:
+        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+        ends = consumer.end_offsets(partitions)
+        consumer.assign(partitions)
+        consumer.seek_to_beginning()
+        found: set[str] = set()
+        while any(consumer.position(partition) < end for partition, end in ends.items()):
+            for records in consumer.poll(timeout_ms=500).values():
+                found |= {record.key.decode() for record in records}
+        return found
+    finally:
+        consumer.close()
+
+
 def read_ids(path: Path) -> pa.Table:
     """One id a line."""
     return pa.table({"id": pa.array(path.read_text().split(), pa.string())})
@@ -97,9 +124,13 @@ if __name__ == "__main__":
     parser.add_argument("--expected", type=int, help="so many of the produced ids had to land; default: all")
     parser.add_argument("--topic", help="judge the dead letters of this topic, too")
     parser.add_argument("--broken", type=Path, help="ids of the messages that had to become dead letters")
+    parser.add_argument("--repeats", type=Path, help="ids that had to become rows of the duplicates")
+    parser.add_argument("--queue", help="topic of the broken messages, instead of the table of dead letters")
     arguments = parser.parse_args()
     lake = SqlCatalog("lake", uri=os.environ["BENCH_CATALOG_URI"], warehouse=os.environ["BENCH_WAREHOUSE"])
     result = judge(lake, arguments.table, arguments.ids, arguments.expected)
-    if arguments.topic and arguments.broken:
+    if arguments.queue:
+        result |= judge_stream(lake, arguments.topic, arguments.repeats, arguments.queue, arguments.broken)
+    elif arguments.topic and arguments.broken:
         result["dead_letters"] = judge_dead_letters(lake, arguments.topic, arguments.broken)
     sys.stdout.write(json.dumps(result) + "\n")

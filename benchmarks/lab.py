@@ -11,8 +11,8 @@ import socket
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -38,12 +38,22 @@ from lakehouse.stack.environment import exports
 from lakehouse.stack.files import run_folder
 from lakehouse.stack.postgres import Postgres
 from lakehouse.stack.registry import by_name
+from lakehouse.stack.server import Server
 from lakehouse.stack.trino import Trino
 
 SERVERS = ("postgres", "kafka", "trino")
+"""Of a stack of our own, where a benchmark does not say otherwise."""
+ENGINES = (*SERVERS, "flink", "spark")
 LONGEST_QUERY = 32_000_000
 """Characters of a statement; Trino's default of 1,000,000 would refuse an INSERT of 5,000 events."""
 PACKAGES = ("pyarrow", "pyiceberg", "duckdb", "confluent-kafka", "trino")
+ARTIFACTS = {
+    "trino_server": ("trino", "trino-server"),
+    "kafka": ("kafka", "kafka-server"),
+    "flink": ("flink", "flink-runtime"),
+    "spark": ("spark", "spark-sql_2.13"),
+}
+"""Server and artifact that a version is of."""
 
 
 @dataclass
@@ -107,19 +117,26 @@ class Lab:
         }
 
     def engines(self) -> dict[str, float]:
-        """CPU seconds that each server has used so far, its children included."""
+        """CPU seconds that each program of a server has used so far, its children included."""
         records = processes.records(run_folder(self.settings) / "programs")
-        wanted = {record.program: record.process() for record in records if record.program in SERVERS}
+        wanted = {r.program: r.process() for r in records if r.program.partition("-")[0] in ENGINES}
         return {name: _family_cpu(process) for name, process in wanted.items() if process}
 
 
 @contextmanager
-def open_lab(console: Console, *, running: bool) -> Iterator[Lab]:
-    """Bring up a stack of our own, or use the running one; everything made in it is gone afterwards."""
+def open_lab(console: Console, *, running: bool, servers: Sequence[str] = SERVERS, **chosen: Any) -> Iterator[Lab]:
+    """Bring up a stack of our own, or use the running one; everything made in it is gone afterwards.
+
+    Args:
+        console: Where progress is shown.
+        running: Use the running stack.
+        servers: Of a stack of our own.
+        chosen: Settings of a stack of our own.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # an end that still cleans up
     with contextlib.ExitStack() as after:
         folder = Path(after.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        settings = settings_module.load() if running else _start(folder / "home", after, console)
+        settings = settings_module.load() if running else _start(folder / "home", after, console, servers, chosen)
         lab = Lab(settings, not running, folder)
         after.callback(lab.catalog.engine.dispose)
         if running:  # a stack of our own goes with its folder
@@ -145,50 +162,57 @@ def machine() -> dict[str, Any]:
         "load_at_start": round(psutil.getloadavg()[0], 2),
         "versions": {
             **{name: version(name) for name in PACKAGES},
-            "trino_server": _pinned("trino"),
-            "kafka": _pinned("kafka"),
+            **{name: _pinned(server, artifact) for name, (server, artifact) in ARTIFACTS.items()},
         },
     }
 
 
-def _start(home: Path, after: contextlib.ExitStack, console: Console) -> Settings:
-    kafka, trino, postgres = _free_ports()
-    ports = {"kafka_port": kafka, "trino_port": trino, "db_port": postgres}
-    here: dict[str, Any] = {"kafka_bootstrap_servers": "", "trino_host": "", "db_host": "", "warehouse": ""}
+def configured(server: type[Server], file: str, change: Callable[[str], str]) -> AbstractContextManager[object]:
+    """Within the block, what a server's configuration writes to a file in its folder is changed."""
+    configure = server.configure
+
+    def changed(self: Server, settings: Settings) -> None:
+        configure(self, settings)
+        path = settings.home / self.name / file
+        path.write_text(change(path.read_text()))
+
+    return mock.patch.object(server, "configure", changed)
+
+
+def _start(
+    home: Path, after: contextlib.ExitStack, console: Console, servers: Sequence[str], chosen: dict[str, Any]
+) -> Settings:
+    names = ("kafka_port", "trino_port", "db_port", "flink_port", "spark_port")
+    values = chosen | dict(zip(names, _free_ports(len(names)), strict=True))
+    here = ("kafka_bootstrap_servers", "trino_host", "db_host", "flink_url", "spark_remote", "warehouse")
+    values |= dict.fromkeys(here, "")
     with mock.patch.dict(os.environ, {"LAKEHOUSE_HOME": str(home)}):  # the generated passwords are found by it
-        settings = settings_module.load(home=home, **here, **ports)
+        settings = settings_module.load(home=home, **values)
         # As root, PostgreSQL keeps its data outside of the home.
         data = Postgres().programs(settings)[0].cwd
         after.callback(shutil.rmtree, data, ignore_errors=True)
         after.callback(stack.down, settings)
-        with mock.patch.object(Trino, "configure", _configure_trino):
-            stack.up(settings, servers=list(SERVERS), console=console)
-        return settings_module.load(home=home, **here, **ports)
+        longest = f"query.max-length={LONGEST_QUERY}\n"
+        with configured(Trino, "config.properties", lambda text: text + longest):
+            stack.up(settings, servers=list(servers), console=console)
+        return settings_module.load(home=home, **values)
 
 
-_TRINO_CONFIGURE = Trino.configure
-
-
-def _configure_trino(server: Trino, settings: Settings) -> None:
-    _TRINO_CONFIGURE(server, settings)
-    configuration = settings.home / server.name / "config.properties"
-    with configuration.open("a") as file:
-        file.write(f"query.max-length={LONGEST_QUERY}\n")
-
-
-def _free_ports() -> tuple[int, int, int]:
-    """Ports that nobody listens on: for Kafka two in a row, for Trino, for PostgreSQL."""
-    for _ in range(100):
-        with contextlib.ExitStack() as held:
-            probes = [held.enter_context(socket.socket()) for _ in range(4)]
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, nor on the one after each: some servers take two in a row."""
+    with contextlib.ExitStack() as held:
+        found: list[int] = []
+        for _ in range(100 * count):
+            first, second = (held.enter_context(socket.socket()) for _ in range(2))
             try:
-                for probe in probes[1:]:
-                    probe.bind((LOOPBACK, 0))
-                kafka = int(probes[1].getsockname()[1])
-                probes[0].bind((LOOPBACK, kafka + 1))
+                first.bind((LOOPBACK, 0))
+                port = int(first.getsockname()[1])
+                second.bind((LOOPBACK, port + 1))
             except (OSError, OverflowError):
                 continue
-            return kafka, int(probes[2].getsockname()[1]), int(probes[3].getsockname()[1])
+            found.append(port)
+            if len(found) == count:
+                return found
     raise RuntimeError("no free ports on loopback")
 
 
@@ -212,7 +236,6 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _pinned(server: str) -> str:
+def _pinned(server: str, artifact: str) -> str:
     artifacts = by_name(server).artifacts(settings_module.load())
-    names = {"kafka": "kafka-server", "trino": "trino-server"}
-    return next((file.version for file in artifacts.files if file.name == names[server]), "?") if artifacts else "?"
+    return next((file.version for file in artifacts.files if file.name == artifact), "?") if artifacts else "?"

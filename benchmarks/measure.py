@@ -58,19 +58,23 @@ def run_child(
 
 
 def judge(lab: Lab, table: str, produced: Produced, *, expected: int | None = None) -> Sample:
-    """The verdict of `judge.py`, run as a script on its own."""
-    command = [sys.executable, str(Path(__file__).with_name("judge.py")), f"bronze.{table}", str(produced.ids)]
-    if expected is not None:
-        command += ["--expected", str(expected)]
+    """The verdict of `judge.py` over what the micro-batch worker landed."""
+    more = [] if expected is None else ["--expected", str(expected)]
     if produced.broken:
-        command += ["--topic", produced.topic, "--broken", str(produced.broken_ids)]
+        more += ["--topic", produced.topic, "--broken", str(produced.broken_ids)]
+    return ask_judge(lab, table, produced.ids, *more)
+
+
+def ask_judge(lab: Lab, table: str, ids: Path, *more: str) -> Sample:
+    """The verdict of `judge.py`, run as a script on its own."""
+    command = [sys.executable, str(Path(__file__).with_name("judge.py")), f"bronze.{table}", str(ids), *more]
     done = subprocess.run(  # noqa: S603
         command, env=lab.environment(), cwd=lab.folder, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise ChildFailed(f"judge: {done.stderr[-1500:]}")
     verdict: Sample = json.loads(done.stdout)
-    parts = [verdict, verdict.get("dead_letters", {})]
+    parts = [verdict, *(part for part in verdict.values() if isinstance(part, dict))]
     verdict["exact"] = not any(part.get(name) for part in parts for name in ("missing", "duplicated", "extra"))
     return verdict
 

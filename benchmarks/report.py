@@ -39,8 +39,9 @@ def render(results: list[Result]) -> str:
     for result in results:
         for contender in result.get("contenders", {}).values():
             median = contender["median"]
-            cells = [_number(median[name]) for name in ("rows_per_second", "rows_per_cpu_second", "peak_mb")]
-            cells += [str(median["files"]), str(median["snapshots"]), "yes" if contender["exact"] else "**no**"]
+            cells = [_number(median[name]) for name in ("rows_per_second", "rows_per_cpu_second")]
+            cells += [_number(median[name]) if name in median else "" for name in ("peak_mb", "files", "snapshots")]
+            cells += ["yes" if contender["exact"] else "**no**"]
             lines.append(f"| {result['benchmark']} | {contender['title']} | {' | '.join(cells)} |")
         for aim in result["aims"]:
             met = "met" if aim["met"] else "**missed**"
@@ -56,7 +57,7 @@ def render(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
-NAMES = ("microbatch", "ingestion", "latency", "history", "compaction", "backfill")
+NAMES = ("microbatch", "ingestion", "latency", "history", "compaction", "backfill", "streaming", "growth", "dimension")
 
 
 def update_readme(names: tuple[str, ...] = NAMES) -> None:
