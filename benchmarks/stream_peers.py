@@ -63,6 +63,7 @@ def json_value(pipeline: Pipeline, catalog: Options, kafka: Options) -> list[str
         "is_late_arrival": "is_late",
         "is_beyond_lateness": "is_late",
         "ingested_at": "CAST(CURRENT_ROW_TIMESTAMP() AS TIMESTAMP_LTZ(6))",
+        "erased_at": "CAST(NULL AS TIMESTAMP_LTZ(6))",
     }
     rows = ", ".join(lineage.get(column.name, column.name) for column in contract.columns)
     repeats = f"event_id, {lineage['kafka_topic']}, kafka_partition, kafka_offset, {lineage['kafka_timestamp']}"
@@ -118,6 +119,7 @@ def spark(session: SparkSession, brokers: str, topic: str, contract: Contract, c
             "is_late_arrival": sf.lit(False),
             "is_beyond_lateness": sf.lit(False),
             "ingested_at": sf.current_timestamp(),
+            "erased_at": sf.lit(None).cast("timestamp"),
         }
     )
     first = good.withWatermark("kafka_timestamp", "24 hours").dropDuplicatesWithinWatermark(["event_id"])

@@ -36,11 +36,11 @@ from lakehouse import stream as product
 from lakehouse.adapters.flink.cluster import FlinkCluster, Job
 from lakehouse.adapters.iceberg.catalog import ensure_table
 from lakehouse.adapters.iceberg.history import said
-from lakehouse.adapters.kafka.client import ensure_topic, open_admin
+from lakehouse.adapters.kafka.client import ensure_topic, move_group, open_admin
 from lakehouse.adapters.spark.session import open_session
 from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.domains.conversions.contract import CONVERSION_EVENT
-from lakehouse.naming import CONVERSIONS_DLQ, Domain, Layer, TableName
+from lakehouse.naming import CONVERSIONS_DLQ, FLINK_GROUP_ID, Domain, Layer, TableName
 from lakehouse.stack import flink, jvm
 from lakehouse.stack.artifacts import fetch, read_lock, repository
 from lakehouse.stack.flink import Flink
@@ -138,9 +138,16 @@ class Round:
         lab, pipeline = self.lab, self.pipeline
         if self.contender.name == OURS:
             return product.start(lab.settings, pipeline)
-        ensure_topic(open_admin(lab.settings), pipeline.refused)
-        checkpoints = (lab.folder / self.name).as_uri()
-        chosen = job_settings(pipeline, parallelism=1, checkpoint_seconds=CHECKPOINT_SECONDS, checkpoints=checkpoints)
+        admin = open_admin(lab.settings)
+        ensure_topic(admin, pipeline.refused)
+        move_group(admin, FLINK_GROUP_ID, pipeline.topic.name, dict.fromkeys(range(pipeline.topic.partitions), 0))
+        chosen = job_settings(
+            pipeline,
+            parallelism=1,
+            checkpoint_seconds=CHECKPOINT_SECONDS,
+            restart_seconds=lab.settings.stream_restart_sec,
+            checkpoints=(lab.folder / self.name).as_uri(),
+        )
         if self.contender.name == PYTHON:
             interpreter = str(self.pyflink / "bin" / "python")
             chosen |= {"python.executable": interpreter, "python.client.executable": interpreter}

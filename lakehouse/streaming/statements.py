@@ -130,7 +130,7 @@ def source_table(pipeline: Pipeline, client: Mapping[str, str], *, passes_gaps: 
 
 
 def source_options(pipeline: Pipeline, client: Mapping[str, str], *, passes_gaps: bool = False) -> str:
-    """How the topic is read: every record that is committed, as it is, from the first one on."""
+    """How the topic is read: every record that is committed, as it is, from where the group is put."""
     options = {
         "connector": "kafka",
         "topic": pipeline.topic.name,
