@@ -189,9 +189,9 @@ def _draw_up(
 
     account.bronze, account.duplicates, account.dead_letters = map(count, landed.places.values())
     delivered = account.bronze + account.duplicates + account.dead_letters
-    left = max(0, account.position - first - delivered - length(unknown) - vanished)
-    account.lost = min(length(lost), left)
-    account.skipped = left - account.lost
+    account.lost = length(lost) - sum(len(pc.unique(_within(offsets, interval))) for interval in lost)
+    explained = delivered + account.lost + length(unknown) + vanished
+    account.skipped = max(0, account.position - first - explained)
     account.gone = [*unknown, *([(reach, low)] if reach < low else [])]
     late = sorted(offset for offset, at in held.items() if at < settled_before)
     # What waits in the queue has passed the stream, and the queue's own account says for how long it may.
@@ -235,6 +235,11 @@ def _verified(key: Key, first: int, landed: Landed) -> tuple[int, int]:
         if key in census.audited
     )
     return position, max(0, before - now)
+
+
+def _within(offsets: pa.Array, interval: Interval) -> pa.Array:
+    start, end = interval
+    return offsets.filter(pc.and_(pc.greater_equal(offsets, start), pc.less(offsets, end)))
 
 
 def _records(key: Key, interval: Interval, probe: Probe) -> Iterator[tuple[int, datetime]]:
