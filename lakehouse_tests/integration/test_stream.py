@@ -155,6 +155,8 @@ def test_stopped_and_started_at_another_parallelism_it_goes_on_where_it_was(stre
 def test_what_was_landed_is_reported_with_how_the_stream_is(streaming: Stream) -> None:
     streaming.send(list(conversion_events(1_000, seed=6)))
     streaming.until_landed()
+    # Of a job that was just started Flink shows the watermark only when it next collects its numbers.
+    eventually(lambda: stream.status(streaming.settings, PIPELINE).watermark is not None)
     result = tick()
     events = {"/".join(event.asset_key.path): event.metadata for event in result.asset_events}
     told = {name: [metadata[key].value for key in ("rows", "dagster/row_count")] for name, metadata in events.items()}
