@@ -42,10 +42,6 @@ class StreamStatus:
     failed_checkpoints: int = 0
     checkpoint_age_seconds: float | None = None
     """Age of what was committed last."""
-    lag: int | None = None
-    """Records of the topic that were not committed yet; None where the brokers do not answer."""
-    refused: int | None = None
-    """Refused records that wait in their queue for the run that lands them; None where the brokers do not answer."""
     watermark: datetime | None = None
     """Event time up to which the job takes the stream to be complete."""
     problem: str | None = None
@@ -191,8 +187,7 @@ def status(settings: Settings, pipeline: Pipeline) -> StreamStatus:
     cluster = FlinkCluster(settings.flink_address)
     job = cluster.newest(pipeline.job_name)
     if job is None:
-        lag, refused = _waiting(settings, pipeline)
-        return StreamStatus(pipeline.name, "STOPPED", lag=lag, refused=refused)
+        return StreamStatus(pipeline.name, "STOPPED")
     checkpoints = cluster.checkpoints(job)
     newest = checkpoints.newest_at
     return StreamStatus(
@@ -204,7 +199,6 @@ def status(settings: Settings, pipeline: Pipeline) -> StreamStatus:
         checkpoints.completed,
         checkpoints.failed,
         (datetime.now(UTC) - newest).total_seconds() if newest else None,
-        *_waiting(settings, pipeline),
         cluster.watermark(job) if job.is_alive else None,
         cluster.failure(job),
     )
@@ -254,20 +248,6 @@ def _wait(is_so: Callable[[], bool], seconds: float, otherwise: str) -> None:
 def _path(state: str) -> Path:
     """Where a state is on this machine, given as a path or in one of the ways in which Flink and Python write it."""
     return Path(unquote(urlsplit(state).path)).resolve()
-
-
-def _waiting(settings: Settings, pipeline: Pipeline) -> tuple[int | None, int | None]:
-    """How many records of the topic were not committed yet, and of its queue not landed."""
-    from lakehouse.adapters.kafka.client import lag, open_admin
-
-    admin = open_admin(settings)
-    try:
-        return (
-            lag(admin, FLINK_GROUP_ID, pipeline.topic.name),
-            lag(admin, settings.kafka_group_id, pipeline.refused.name),
-        )
-    except LakehouseError:
-        return None, None
 
 
 def _left_at(state: str) -> datetime:

@@ -79,11 +79,7 @@ def savepoint(pipeline: Pipeline) -> None:
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a pipeline, in a list.")] = False,
 ) -> None:
-    """Show every pipeline: its state, its checkpoints and what is wrong. Exit code 1 where one does not run.
-
-    `waiting` are records of the topic that no checkpoint has committed yet, `refused` those that wait in the queue of
-    refused records for Dagster to land them among the dead letters.
-    """
+    """Show every pipeline: its state, its checkpoints and what is wrong. Exit code 1 where one does not run."""
     from lakehouse import stream
     from lakehouse.domains.pipelines import PIPELINES
 
@@ -93,7 +89,7 @@ def status(
         typer.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=2, default=str))
     else:
         table = Table(
-            *("pipeline", "state", "job", "checkpoints", "failed", "last commit", "waiting", "refused", "watermark"),
+            *("pipeline", "state", "job", "checkpoints", "failed", "last commit", "watermark"),
             box=None,
             pad_edge=False,
         )
@@ -101,8 +97,7 @@ def status(
             age = one.checkpoint_age_seconds
             numbers = (f"{one.checkpoints:,}", f"{one.failed_checkpoints:,}", "" if age is None else f"{age:.0f} s ago")
             watermark = f"{one.watermark:%Y-%m-%d %H:%M:%S} UTC" if one.watermark else ""
-            waiting = ("?" if count is None else f"{count:,}" for count in (one.lag, one.refused))
-            table.add_row(one.pipeline, one.state, one.job_id or "", *numbers, *waiting, watermark)
+            table.add_row(one.pipeline, one.state, one.job_id or "", *numbers, watermark)
         console = Console()
         console.print(table)
         for one in found:

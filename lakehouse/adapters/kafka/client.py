@@ -255,24 +255,6 @@ def move_group(admin: KafkaAdmin, group: str, topic: str, positions: Mapping[int
         time.sleep(PAUSE_SECONDS)
 
 
-def lag(admin: KafkaAdmin, group: str, topic: str) -> int:
-    """Offsets of a topic that a group has not committed yet; all of them where it never did.
-
-    Raises:
-        LakehouseError: when the brokers refuse or do not answer.
-    """
-    state = describe_topic(admin, topic)
-    if state is None:
-        return 0
-    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, partition) for partition in state.partitions])
-    try:
-        found = admin.list_consumer_group_offsets([asked], request_timeout=TIMEOUT_SECONDS)[group].result()
-    except KafkaException as error:
-        raise LakehouseError(f"Kafka does not answer for group {group}: {admin.explain(error)}") from None
-    committed = {known.partition: known.offset for known in found.topic_partitions}
-    return sum(bounds.end - max(committed.get(p, 0), bounds.low) for p, bounds in state.partitions.items())
-
-
 def _make_silent() -> Any:
     import logging
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -48,8 +48,7 @@ def drain(
 
     On demand the records have their headers too, in one more column, `HEADERS`.
 
-    Nothing is remembered here: what the caller does not commit is read again by the next run. The consumer group only
-    shows tools how far the reading has come; nobody starts from there.
+    Nothing is remembered here: what the caller does not commit is read again by the next run.
 
     Raises:
         LedgerGapError: the broker no longer has a position that was asked for.
@@ -68,7 +67,6 @@ def drain(
         if ranges:
             positions |= {p: read.end for p, read in ranges.items()}
             yield Batch(topic, topic_id, records, ranges)
-            _tell_progress(consumer, topic, positions)
         now = time.monotonic()
         if records.num_rows:
             last_record = now
@@ -79,13 +77,6 @@ def drain(
             last_record = now
         if now - started > limits.max_sec:
             return
-
-
-def _tell_progress(consumer: KafkaConsumer, topic: str, positions: dict[int, int]) -> None:
-    reached = [TopicPartition(topic, partition, position) for partition, position in positions.items()]
-    # Not waited for: it says nothing that the ledger does not say.
-    with suppress(KafkaException):
-        consumer.commit(offsets=reached, asynchronous=True)
 
 
 @contextmanager
