@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakehouse.ledger.census import Census, Key
-from lakehouse.ledger.offsets import Interval, length, missing, repeated
+from lakehouse.ledger.offsets import Interval, length, missing, repeated, within
 from lakehouse.ledger.state import Entry
 
 Probe = Callable[[str, int, Interval], Mapping[int, datetime]]
@@ -136,8 +136,7 @@ def _unaccounted(key: Key, entry: Entry, rows: Census, letters: Census, probe: P
     """Offsets in neither table that hold a record, and offsets in both."""
     start = rows.verified_to(key, entry.first)
     offsets = pa.concat_arrays([pc.unique(rows.of(key)), pc.unique(letters.of(key))])
-    inside = pc.and_(pc.greater_equal(offsets, start), pc.less(offsets, entry.position))
-    offsets = offsets.filter(inside)
+    offsets = within(offsets, (start, entry.position))
     offsets = offsets.take(pc.sort_indices(offsets))
     if len(both := repeated(offsets)):
         yield f"{len(both)} offsets in bronze and among the dead letters: {some(both)}"

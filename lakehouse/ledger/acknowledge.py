@@ -83,23 +83,16 @@ def acknowledge_gone(
     table = ensure_table(catalog, contract)
     _entries(table, topic, state)
     losses = [Loss(account.partition or 0, *interval) for account in accounts for interval in account.gone]
-    record = json.dumps(_record(who, why))
     if losses:
         with table.transaction() as transaction:
-            transaction.set_properties(
-                {loss_property(topic, loss.partition, (loss.start, loss.end)): record for loss in losses}
-            )
+            transaction.set_properties(_to_properties(topic, losses, _record(who, why)))
     return losses
 
 
 def last_acknowledged(properties: Mapping[str, str], topic: str) -> datetime | None:
     """When losses of a topic were acknowledged last (UTC)."""
-    names = (
-        loss_property(topic, partition, interval)
-        for partition, intervals in read_losses(properties, topic).items()
-        for interval in intervals
-    )
-    return max((datetime.fromisoformat(json.loads(properties[name])["at"]) for name in names), default=None)
+    records = (record for losses in read_losses(properties, topic).values() for record in losses.values())
+    return max((datetime.fromisoformat(record["at"]) for record in records), default=None)
 
 
 def _entries(table: Table, topic: str, state: TopicState) -> dict[int, Entry]:
@@ -112,8 +105,12 @@ def _entries(table: Table, topic: str, state: TopicState) -> dict[int, Entry]:
     return entries
 
 
-def _record(who: str, why: str) -> dict[str, str]:
-    return {"who": who, "why": why, "at": datetime.now(UTC).isoformat()}
+def _record(who: str, why: str) -> str:
+    return json.dumps({"who": who, "why": why, "at": datetime.now(UTC).isoformat()})
+
+
+def _to_properties(topic: str, losses: Iterable[Loss], record: str) -> dict[str, str]:
+    return {loss_property(topic, loss.partition, (loss.start, loss.end)): record for loss in losses}
 
 
 def _losses(entries: dict[int, Entry], state: TopicState) -> list[Loss]:
@@ -131,16 +128,16 @@ def _commit(
     topic: str,
     entries: dict[int, Entry],
     losses: list[Loss],
-    record: dict[str, str],
+    record: str,
     state: TopicState,
 ) -> None:
-    moved, records = {}, {}
+    moved = {}
     for loss in losses:
         entry = entries.get(loss.partition) or Entry(state.topic_id, first=loss.start, position=loss.start)
         moved[loss.partition] = replace(entry, position=loss.end, lost=entry.lost + loss.end - loss.start)
-        records[loss_property(topic, loss.partition, (loss.start, loss.end))] = json.dumps(record)
     empty: pa.Table = arrow_schema(feed.contract).empty_table()
+    properties = to_properties(topic, moved) | _to_properties(topic, losses, record)
     try:
-        append(table, empty, {**to_properties(topic, moved), **records}, {"lakehouse.acknowledged": json.dumps(record)})
+        append(table, empty, properties, {"lakehouse.acknowledged": record})
     except LostRace:
         raise LakehouseError(f"a writer is at work on {feed.contract.table}: try again") from None

@@ -31,6 +31,12 @@ def repeated(offsets: pa.Array) -> pa.Array:
     return pc.unique(offsets[1:].filter(pc.equal(offsets[1:], offsets[:-1])))
 
 
+def within(offsets: pa.Array, interval: Interval) -> pa.Array:
+    """The offsets that are in an interval."""
+    start, end = interval
+    return offsets.filter(pc.and_(pc.greater_equal(offsets, start), pc.less(offsets, end)))
+
+
 def without(intervals: Iterable[Interval], others: Iterable[Interval]) -> list[Interval]:
     """What is left of the intervals when others are taken out."""
     left = list(intervals)

@@ -73,13 +73,13 @@ def loss_property(topic: str, partition: int, interval: Interval) -> str:
     return f"{property_name(topic, partition)}.lost.{interval[0]}-{interval[1]}"
 
 
-def read_losses(properties: Mapping[str, str], topic: str) -> dict[int, list[Interval]]:
-    """Intervals of offsets that were acknowledged as lost, by partition."""
+def read_losses(properties: Mapping[str, str], topic: str) -> dict[int, dict[Interval, dict[str, str]]]:
+    """Intervals of offsets that were acknowledged as lost, by partition, and of each ``who``, ``why`` and ``at``."""
     pattern = re.compile(re.escape(f"{PREFIX}{topic}.") + r"(\d+)\.lost\.(\d+)-(\d+)")
-    found: dict[int, list[Interval]] = {}
+    found: dict[int, dict[Interval, dict[str, str]]] = {}
     for match in filter(None, map(pattern.fullmatch, sorted(properties))):
         partition, start, end = map(int, match.groups())
-        found.setdefault(partition, []).append((start, end))
+        found.setdefault(partition, {})[start, end] = json.loads(properties[match.string])
     return found
 
 

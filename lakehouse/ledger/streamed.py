@@ -8,7 +8,7 @@ is there longer than it may be is named.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -21,7 +21,7 @@ from lakehouse.adapters.kafka.client import PartitionState, TopicState
 from lakehouse.errors import LakehouseError
 from lakehouse.ledger.account import Account, Probe, from_position, misplaced, some
 from lakehouse.ledger.census import Census, Key
-from lakehouse.ledger.offsets import Interval, length, missing, repeated, without
+from lakehouse.ledger.offsets import Interval, length, missing, repeated, within, without
 from lakehouse.ledger.state import Entry, read_entries, to_properties
 from lakehouse.ledger.writer import first_offset, gaps
 from lakehouse.settings import Settings
@@ -79,7 +79,7 @@ class Landed:
 def stream_accounts(
     topic: str,
     entries: Mapping[int, Entry],
-    losses: Mapping[int, Sequence[Interval]],
+    losses: Mapping[int, Collection[Interval]],
     landed: Landed,
     state: TopicState | None,
     probe: Probe,
@@ -160,7 +160,7 @@ def _draw_up(
     key: Key,
     first: int,
     bounds: PartitionState | None,
-    lost: Sequence[Interval],
+    lost: Collection[Interval],
     landed: Landed,
     probe: Probe,
     settled_before: datetime,
@@ -179,7 +179,11 @@ def _draw_up(
     low, end = (bounds.low, max(bounds.end, reach)) if bounds else (reach, reach)
     unknown = [(max(a, verified), min(b, low)) for a, b in holes if max(a, verified) < min(b, low)]
     held = {offset: at for a, b in holes if b > low for offset, at in probe(*key, (max(a, low), b)).items()}
-    waiting = next(_records(key, (reach, end), probe), None)
+    late = sorted(offset for offset, at in held.items() if at < settled_before)
+    # What waits in the queue has passed the stream, and the queue's own account says for how long it may.
+    allowed = max(0, landed.queued - len(late))
+    behind = list(islice(_records(key, (reach, end), probe), allowed + 1))
+    waiting = behind[0] if behind else None
     account.position = min([*held, waiting[0] if waiting else end])
     account.in_flight = len(held) + (end - reach if waiting else 0)
 
@@ -189,12 +193,10 @@ def _draw_up(
 
     account.bronze, account.duplicates, account.dead_letters = map(count, landed.places.values())
     delivered = account.bronze + account.duplicates + account.dead_letters
-    account.lost = length(lost) - sum(len(pc.unique(_within(offsets, interval))) for interval in lost)
+    account.lost = length(lost) - sum(len(pc.unique(within(offsets, interval))) for interval in lost)
     explained = delivered + account.lost + length(unknown) + vanished
     account.skipped = max(0, account.position - first - explained)
     account.gone = [*unknown, *([(reach, low)] if reach < low else [])]
-    late = sorted(offset for offset, at in held.items() if at < settled_before)
-    # What waits in the queue has passed the stream, and the queue's own account says for how long it may.
     if len(late) > landed.queued:
         account.gaps.append(f"{len(late)} offsets hold a record, but are nowhere: {some(late)}")
     if unknown:
@@ -202,14 +204,12 @@ def _draw_up(
         account.gaps.append(f"{length(unknown)} offsets are nowhere, and the topic holds them no more: {shown}")
     if vanished > len(held):
         account.gaps.append(f"{vanished} offsets are nowhere that an earlier audit had verified")
-    allowed = max(0, landed.queued - len(late))
-    behind = islice(_records(key, (reach, end), probe), allowed + 1)
     if waiting and sum(at < settled_before for _, at in behind) > allowed:
         account.gaps += _too_long(end - reach, waiting, settled_before, "`lakehouse stream status`")
     return account
 
 
-def _reach(key: Key, first: int, lost: Sequence[Interval], landed: Landed) -> int:
+def _reach(key: Key, first: int, lost: Collection[Interval], landed: Landed) -> int:
     """Offset after the last one that is anywhere, or was acknowledged as lost."""
     ends = [first, *(end for _, end in lost)]
     for census in landed.places.values():
@@ -235,11 +235,6 @@ def _verified(key: Key, first: int, landed: Landed) -> tuple[int, int]:
         if key in census.audited
     )
     return position, max(0, before - now)
-
-
-def _within(offsets: pa.Array, interval: Interval) -> pa.Array:
-    start, end = interval
-    return offsets.filter(pc.and_(pc.greater_equal(offsets, start), pc.less(offsets, end)))
 
 
 def _records(key: Key, interval: Interval, probe: Probe) -> Iterator[tuple[int, datetime]]:

@@ -69,7 +69,9 @@ def expirable(table: Table, positions: Collection[int], *, kept: int, retention:
     needed = {ref.snapshot_id for ref in table.metadata.refs.values()} | {marked_snapshot(table)}
     needed |= {snapshot.snapshot_id for snapshot in last_of_flink(history)} | sayings(table)
     unread = next((i for i, snapshot in enumerate(history) if snapshot.snapshot_id in positions), len(history))
-    unseen = min((history.index(snapshot) for snapshot in _by_operator(history).values()), default=len(history))
+    # Of each operator the newest: that is of the job that is restored next.
+    flink = {said(one).get(FLINK_OPERATOR): i for i, one in enumerate(history) if FLINK_JOB in said(one)}
+    unseen = min(flink.values(), default=len(history))
     oldest = (now - retention).timestamp() * 1000
 
     def may_go(index: int, snapshot: Snapshot) -> bool:
@@ -115,8 +117,3 @@ def last_of_flink(history: Sequence[Snapshot]) -> list[Snapshot]:
         if FLINK_JOB in summary:
             last[summary[FLINK_JOB], summary.get(FLINK_OPERATOR)] = snapshot
     return list(last.values())
-
-
-def _by_operator(history: Sequence[Snapshot]) -> dict[str | None, Snapshot]:
-    """The newest snapshot of every operator: of the job that is restored next."""
-    return {said(snapshot).get(FLINK_OPERATOR): snapshot for snapshot in history if FLINK_JOB in said(snapshot)}

@@ -35,6 +35,7 @@ def build_alerts() -> dg.Definitions:
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         from lakehouse.adapters.webhook import post
+        from lakehouse.stack.dagster import Dagster
 
         settings = settings_module.load()
         newest = context.instance.event_log_storage.get_maximum_record_id() or 0
@@ -45,10 +46,7 @@ def build_alerts() -> dg.Definitions:
         cursor = json.loads(context.cursor)
         count = 0
         for alert in news(context.instance, cursor):
-            post(
-                settings.alert_webhook,
-                alert | {"dagster": f"http://{settings_module.LOOPBACK}:{settings.dagster_port}"},
-            )
+            post(settings.alert_webhook, alert | {"dagster": Dagster().address(settings)})
             count += 1
         return dg.SensorResult(skip_reason=f"{count} alerts", cursor=json.dumps(cursor))
 

@@ -85,7 +85,7 @@ class FlinkCluster:
             return None
         lines = str(found[0]["stacktrace"]).splitlines()
         causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-        return (causes or lines)[-1 if causes else 0]
+        return causes[-1] if causes else lines[0]
 
     def watermark(self, job: Job) -> datetime | None:
         """Event time up to which all of a job's operators take their input to be complete; None before any knows."""
