@@ -147,6 +147,13 @@ class Killed(BaseException):
 
 
 @contextmanager
+def killed_in(function: str) -> Iterator[None]:
+    """The block comes to its end where a function is called, of that dotted name; it is an error when none is."""
+    with pytest.raises(Killed), patch(function, side_effect=Killed(function)):
+        yield
+
+
+@contextmanager
 def killed_at(catalog: SqlCatalog, step: str) -> Iterator[None]:
     """The block comes to its end at that step; it is an error when it does not come to the step."""
 

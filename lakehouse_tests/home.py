@@ -57,10 +57,16 @@ class Home:
 
     @property
     def settings(self) -> Settings:
+        with self.as_environment():
+            return load()
+
+    @contextmanager
+    def as_environment(self) -> Iterator[None]:
+        """Within the block, this process works on the home as well."""
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.environment.items():
                 patch.setenv(name, value)
-            return load()
+            yield
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from lakehouse.domains.disorder import Message, Shares
 from lakehouse.ledger.account import Account
 from lakehouse.naming import CONVERSION_EVENTS, DUPLICATES, TableName
 from lakehouse.orchestration.landing import land_queue
+from lakehouse.orchestration.streams import TROUBLE_TAG
 from lakehouse.settings import Settings
 
 TOPIC, QUEUE = "roman-numeral-events", "roman-numeral-events-dlq"
@@ -31,7 +32,7 @@ DISORDER = Shares(late=0.02, duplicate=0.02, malformed=0.02)
 
 Coordinate = tuple[int, int]
 """Partition and offset."""
-Reader = Callable[[TableName, Sequence[str]], list[Sequence[Any]]]
+Reader = Callable[[TableName, Sequence[str]], Sequence[Sequence[Any]]]
 """Reads columns of a table, all rows."""
 
 
@@ -92,7 +93,7 @@ class Stream:
         return [dict(zip(columns, row, strict=True)) for row in self._read(CONVERSION_EVENTS, columns)]
 
     def rows(self) -> dict[Coordinate, dict[str, Any]]:
-        return {(row["kafka_partition"], row["kafka_offset"]): row for row in self.all_rows()}
+        return by_coordinate(self.all_rows())
 
     def all_duplicates(self) -> list[tuple[Coordinate, str]]:
         columns = ("kafka_topic", "kafka_partition", "kafka_offset", "event_id")
@@ -112,9 +113,10 @@ class Stream:
         """Wait until as much has come out as went in, then hold every record against where it is."""
         sent = self.topic(TOPIC)
         eventually(lambda: self.landed() >= len(sent))
-        rows, twice, refused = self.rows(), self.duplicates(), self.refused()
-        assert len(self.all_rows()) == len(rows), "a coordinate is twice in bronze"
-        assert len(self.all_duplicates()) == len(twice), "a coordinate is twice among the duplicates"
+        all_rows, all_duplicates, refused = self.all_rows(), self.all_duplicates(), self.refused()
+        rows, twice = by_coordinate(all_rows), dict(all_duplicates)
+        assert len(all_rows) == len(rows), "a coordinate is twice in bronze"
+        assert len(all_duplicates) == len(twice), "a coordinate is twice among the duplicates"
         assert sorted([*rows, *twice, *refused]) == sorted(sent), "every record is in exactly one place"
         ids = {row["event_id"] for row in rows.values()}
         assert len(ids) == len(rows), "an event id is twice in bronze"
@@ -136,6 +138,10 @@ class Stream:
         """What the audit says of the topic and its queue."""
         found = run_audit(self.settings).accounts
         return [account for account in found if account.source in (TOPIC, QUEUE, str(CONVERSION_EVENTS))]
+
+
+def by_coordinate(rows: list[dict[str, Any]]) -> dict[Coordinate, dict[str, Any]]:
+    return {(row["kafka_partition"], row["kafka_offset"]): row for row in rows}
 
 
 FIELDS = ("event_id", "event_time", "event_type", "user_id", "input_number", "range_max", "response_time_nanos")
@@ -181,7 +187,7 @@ def tick(cursor: str | None = None) -> dg.SensorResult:
 
 def bring_back() -> list[str]:
     """One look of Dagster at the stream, and what it does about one that does not run; returns what was wrong."""
-    troubles = [request.tags["lakehouse/trouble"] for request in tick().run_requests or []]
+    troubles = [request.tags[TROUBLE_TAG] for request in tick().run_requests or []]
     if troubles:
         start, _ = conversions_stream.jobs
         start.execute_in_process(raise_on_error=False)  # what fails is asked for again

@@ -24,10 +24,10 @@ import psutil
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from lakehouse.adapters.iceberg.catalog import open_catalog
 from lakehouse.naming import CONVERSION_EVENTS, DEAD_LETTERS, DUPLICATES, SERVICE_EVENTS
 from lakehouse.stack import processes
 from lakehouse.stack.files import run_folder
+from lakehouse_tests.catalogs import rows_of
 from lakehouse_tests.faults.report import save_mixed_load
 from lakehouse_tests.home import Home, open_home
 
@@ -115,7 +115,7 @@ def test_an_hour_of_everything_loses_nothing(tmp_path: Path, capsys: pytest.Capt
     chance = random.Random(SEED)
     began = datetime.now(UTC)
     with open_home(tmp_path / "home") as home, ExitStack() as after:
-        home.environment |= {"LAKEHOUSE_CHECKPOINT_SEC": "10", "LAKEHOUSE_HOME": str(tmp_path / "home")}
+        home.environment |= {"LAKEHOUSE_CHECKPOINT_SEC": "10"}
         home.up()
         assert home.run("stream", "start", "conversions").returncode == 0
         load = Load(home)
@@ -183,12 +183,7 @@ def account(home: Home) -> tuple[int, int, int]:
             ends |= {(place.topic, place.partition): end for place, end in consumer.end_offsets(partitions).items()}
     seen: list[tuple[str, int, int]] = []
     columns = ("kafka_topic", "kafka_partition", "kafka_offset")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in home.environment.items():
-            patch.setenv(name, value)
-        with closing(open_catalog(home.settings)) as catalog:
-            for table in (SERVICE_EVENTS, CONVERSION_EVENTS, DUPLICATES, DEAD_LETTERS):
-                rows = catalog.load_table(table.identifier).scan(selected_fields=columns).to_arrow()
-                seen += [place for place in zip(*(rows[name].to_pylist() for name in columns), strict=True) if place[0]]
+    for table in (SERVICE_EVENTS, CONVERSION_EVENTS, DUPLICATES, DEAD_LETTERS):
+        seen += [(topic, *place) for topic, *place in rows_of(home.settings, table, columns) if topic]
     records = sum(ends.values())
     return records - len(set(seen)), len(seen) - len(set(seen)), records

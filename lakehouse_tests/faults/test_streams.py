@@ -9,10 +9,11 @@ import re
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ from lakehouse.audit import acknowledge_losses
 from lakehouse.domains.conversions.stream import PIPELINE
 from lakehouse.domains.disorder import Message
 from lakehouse.ledger.acknowledge import Loss
-from lakehouse.naming import CONVERSION_EVENTS, TableName
+from lakehouse.naming import CONVERSION_EVENTS
 from lakehouse.settings import Settings, load
 from lakehouse.stack import processes, up
 from lakehouse.stack.files import run_folder
+from lakehouse_tests.catalogs import rows_of
 from lakehouse_tests.faults.declare import fault
 from lakehouse_tests.home import Home, open_home
 from lakehouse_tests.streams import TOPIC, Coordinate, Stream, bring_back, eventually
@@ -113,9 +115,8 @@ class StreamTrial:
         sent = self.stream.until_landed()
         assert set(self.acknowledged) <= set(sent), "the brokers lost what they had acknowledged"
         copies = Counter(row["event_id"] for row in self.stream.all_rows())
-        assert {event_id: copies[event_id] for event_id in self.acknowledged.values() if event_id} == dict.fromkeys(
-            (event_id for event_id in self.acknowledged.values() if event_id), 1
-        )
+        ids = {event_id for event_id in self.acknowledged.values() if event_id}
+        assert {event_id: copies[event_id] for event_id in ids if copies[event_id] != 1} == {}
         self.stream.land_queue()
         assert self.gaps() == []
         gc.collect()  # here, where sockets may be left open
@@ -156,21 +157,14 @@ class StreamTrial:
 @pytest.fixture(scope="module")
 def numbered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamTrial]:
     """A stack of its own, for all of it is killed: Flink with the job, which commits every other second."""
-    with open_home(tmp_path_factory.mktemp("numbered")) as home, pytest.MonkeyPatch.context() as patch:
+    with open_home(tmp_path_factory.mktemp("numbered")) as home:
         home.environment |= {"LAKEHOUSE_CHECKPOINT_SEC": "2", "LAKEHOUSE_STREAM_RESTART_SEC": "1"}
-        for name, value in home.environment.items():
-            patch.setenv(name, value)
-        home.up(*SERVERS)
-        settings = load()
-
-        def read(table: TableName, columns: Sequence[str]) -> list[Sequence[Any]]:
-            with closing(open_catalog(settings)) as catalog:
-                found = catalog.load_table(table.identifier).scan(selected_fields=tuple(columns)).to_arrow()
-            return list(zip(*(found[name].to_pylist() for name in columns), strict=True))
-
-        stream.start(settings, PIPELINE)
-        with closing(Stream(settings, read, look_after=bring_back)) as opened:
-            yield StreamTrial(home, settings, opened)
+        with home.as_environment():
+            home.up(*SERVERS)
+            settings = load()
+            stream.start(settings, PIPELINE)
+            with closing(Stream(settings, partial(rows_of, settings), look_after=bring_back)) as opened:
+                yield StreamTrial(home, settings, opened)
 
 
 @pytest.fixture
@@ -252,7 +246,11 @@ def test_a_stream_goes_back_to_an_older_savepoint(stream_trial: StreamTrial) -> 
     def copies() -> Counter[Coordinate]:
         return Counter((row["kafka_partition"], row["kafka_offset"]) for row in trial.stream.all_rows())
 
-    eventually(lambda: all(copies()[coordinate] == 2 for coordinate in since))
+    def is_again() -> bool:
+        found = copies()
+        return all(found[coordinate] == 2 for coordinate in since)
+
+    eventually(is_again)
     twice = Counter(partition for (partition, _), number in copies().items() if number > 1)
     assert twice.total() == len(since)
     trial.stream.land_queue()

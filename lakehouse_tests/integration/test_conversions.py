@@ -50,6 +50,7 @@ from lakehouse.stack.environment import exports
 from lakehouse_tests import conversions as expected
 from lakehouse_tests.conftest import Stack, questions_of_the_readme
 from lakehouse_tests.conversions import Event, at, bronze
+from lakehouse_tests.failpoints import killed_in
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
@@ -458,9 +459,7 @@ def traces(house: House, home: Path) -> list[str]:
     return found + [str(file) for file in kept if PERSON.encode() in file.read_bytes()]
 
 
-def test_an_erased_user_is_nowhere_and_counts_as_an_anonymous_one(
-    house: House, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_erased_user_is_nowhere_and_counts_as_an_anonymous_one(house: House, settings: Settings) -> None:
     chance = random.Random(11)
     others = some_events(chance, 40)
     own = [
@@ -480,13 +479,8 @@ def test_an_erased_user_is_nowhere_and_counts_as_an_anonymous_one(
         "gold.fact_conversions": 8,
     }
 
-    def die(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(gold, "build_fact", die)
-        with pytest.raises(KeyboardInterrupt):
-            erasure.erase(settings, house.work, PERSON)
+    with killed_in(f"{gold.__name__}.build_fact"):
+        erasure.erase(settings, house.work, PERSON)
     Dagster().configure(settings)
     command = [sys.executable, "-c", "from lakehouse.cli import main; main()", "erase", "user", PERSON, "--json"]
     done = subprocess.run(command, env=exports(settings), capture_output=True, text=True, check=False)

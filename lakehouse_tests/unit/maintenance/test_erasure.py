@@ -26,6 +26,7 @@ from lakehouse.maintenance.erasure import forget, is_remembered, rewrite, select
 from lakehouse.maintenance.expiry import FLINK_JOB, FLINK_OPERATOR
 from lakehouse.maintenance.orphans import find_orphans
 from lakehouse_tests.conversions import Event, bronze
+from lakehouse_tests.failpoints import killed_in
 
 NAME = CONVERSION_EVENT.table
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -148,19 +149,9 @@ def test_what_is_appended_meanwhile_is_erased_too_and_nothing_is_lost(
 
 
 @pytest.mark.parametrize("step", ["write_down", "remove", "named_by"])
-def test_one_that_was_ended_is_known_and_completed(
-    catalog: SqlCatalog, table: Table, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    class Killed(Exception):
-        pass
-
-    def die(*_: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(erasure, step, die)
-        with pytest.raises(Killed):
-            erase(table, catalog)
+def test_one_that_was_ended_is_known_and_completed(catalog: SqlCatalog, table: Table, step: str) -> None:
+    with killed_in(f"{erasure.__name__}.{step}"):
+        erase(table, catalog)
     table.refresh()
     assert is_remembered(table, SECRET)
     erase(table, catalog)

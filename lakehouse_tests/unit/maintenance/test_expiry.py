@@ -15,6 +15,7 @@ from lakehouse.ledger.writer import LedgeredWriter
 from lakehouse.maintenance.expiry import FLINK_JOB, FLINK_OPERATOR, expirable, expire
 from lakehouse.naming import PGR_EVENTS_TOPIC
 from lakehouse_tests.events import TOPIC, TOPIC_ID, kafka_batch, numbered
+from lakehouse_tests.failpoints import killed_in
 
 FEED = Feed(PGR_EVENTS_TOPIC, SERVICE_EVENT)
 NAME = SERVICE_EVENT.table
@@ -107,18 +108,10 @@ def test_what_a_removed_snapshot_said_is_kept_and_not_counted_twice(catalog: Sql
 
 
 def test_a_round_that_was_ended_between_the_record_and_the_removal_is_repeated(
-    catalog: SqlCatalog, table: Table, monkeypatch: pytest.MonkeyPatch
+    catalog: SqlCatalog, table: Table
 ) -> None:
-    class Killed(Exception):
-        pass
-
-    def die(*_: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pyiceberg.table.update.snapshot.ExpireSnapshots.by_ids", die)
-        with pytest.raises(Killed):
-            expire(catalog, NAME, (), kept=2, retention=LONG)
+    with killed_in("pyiceberg.table.update.snapshot.ExpireSnapshots.by_ids"):
+        expire(catalog, NAME, (), kept=2, retention=LONG)
     before = commits(catalog, NAME)
     assert len(before) == 5
     assert len(expire(catalog, NAME, (), kept=2, retention=LONG)) == 3
