@@ -41,7 +41,7 @@ from lakehouse.adapters.spark.session import open_session
 from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.domains.conversions.contract import CONVERSION_EVENT
 from lakehouse.naming import CONVERSIONS_DLQ, FLINK_GROUP_ID, Domain, Layer, TableName
-from lakehouse.stack import flink, jvm
+from lakehouse.stack import flink, jvm, spark
 from lakehouse.stack.artifacts import fetch, read_lock, repository
 from lakehouse.stack.flink import Flink
 from lakehouse.stack.spark import Spark
@@ -119,8 +119,9 @@ class Round:
             found = self.cluster._ask("GET", f"/jobs/{job.job_id}/checkpoints")["latest"]["completed"]
             sample["state_mb"] = round(found["state_size"] / 1e6, 2)
         finally:
-            self.cluster.cancel(job)
-            self.until(lambda: self.cluster.alive(job.name) is None)
+            if self.cluster.alive(job.name):
+                self.cluster.cancel(job)
+                self.until(lambda: self.cluster.alive(job.name) is None)
         return sample
 
     def by_spark(self) -> Sample:
@@ -168,9 +169,11 @@ class Round:
         sample["cpu"] = {name: round(after[name] - before[name], 2) for name in after}
 
     def read(self, job: Job) -> float:
-        """Records that the source has read, by Flink's own count."""
-        source = self.cluster._ask("GET", f"/jobs/{job.job_id}")["vertices"][0]
-        return float(source["metrics"]["read-records"])
+        """Records that the source has read, by Flink's own count. Raises `RuntimeError` where the job has ended."""
+        vertices = self.cluster._ask("GET", f"/jobs/{job.job_id}")["vertices"]
+        if self.cluster.alive(job.name) is None:
+            raise RuntimeError(f"{self.name}: {self.cluster.failure(job)}")
+        return float(vertices[0]["metrics"]["read-records"]) if vertices else 0.0
 
     def is_landed(self) -> bool:
         """Whether as many rows are committed as there must be."""
@@ -272,32 +275,37 @@ def judge_aims(samples: Mapping[str, list[Sample]]) -> list[Sample]:
 def adjusted(pyflink: Path | None, console: Console) -> Iterator[Path]:
     """Within the block, servers start with what the peers need; gives the environment with PyFlink.
 
-    Flink gets the jar of its Python, and says at once how much was read; Spark gets its source for Kafka.
+    Flink gets the jar of its Python and memory for it, and says at once how much was read; Spark gets its source for
+    Kafka.
     """
     with tempfile.TemporaryDirectory(prefix="bench-pyflink-") as folder:
         environment = pyflink or _install(Path(folder))
         jar = next(environment.glob("lib/python*/site-packages/pyflink/opt/flink-python-*.jar"))
         needed = read_lock((HERE / "artifacts.lock").read_text())["spark"]
         fetch(needed, console)
-        jars = ",".join(str(repository() / artifact.path) for artifact in needed)
+        kafka = [repository() / artifact.path for artifact in needed]
 
-        def at_once(text: str) -> str:
-            return json.dumps(json.loads(text) | {"metrics.fetcher.update-interval": "200"})
+        def for_all(text: str) -> str:
+            more = {"metrics.fetcher.update-interval": "200", "taskmanager.memory.managed.size": "128m"}
+            return json.dumps(json.loads(text) | more)
 
-        def with_python(place: Path) -> tuple[str, str]:
-            option, path = jvm.classpath(place)
-            return option, f"{path}:{jar}"
+        def and_with(*jars: Path) -> Callable[[Path], tuple[str, str]]:
+            def extended(place: Path) -> tuple[str, str]:
+                option, path = jvm.classpath(place)
+                return option, ":".join((path, *map(str, jars)))
+
+            return extended
 
         with (
-            mock.patch.object(flink, "classpath", with_python),
-            configured(Flink, "config.yaml", at_once),
-            configured(Spark, "spark.properties", lambda text: text + SPARK_OPTIONS.format(jars=jars)),
+            mock.patch.object(flink, "classpath", and_with(jar)),
+            mock.patch.object(spark, "classpath", and_with(*kafka)),
+            configured(Flink, "config.yaml", for_all),
+            configured(Spark, "spark.properties", lambda text: text + SPARK_OPTION),
         ):
             yield environment
 
 
-SPARK_OPTIONS = """
-spark.jars={jars}
+SPARK_OPTION = """
 spark.sql.streaming.stateStore.providerClass=org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider
 """
 

@@ -44,6 +44,8 @@ class StreamStatus:
     """Age of what was committed last."""
     watermark: datetime | None = None
     """Event time up to which the job takes the stream to be complete."""
+    lag: int | None = None
+    """Records of its topic that the job has yet to read."""
     problem: str | None = None
     """Why it failed or restarts."""
 
@@ -200,6 +202,7 @@ def status(settings: Settings, pipeline: Pipeline) -> StreamStatus:
         checkpoints.failed,
         (datetime.now(UTC) - newest).total_seconds() if newest else None,
         cluster.watermark(job) if job.is_alive else None,
+        cluster.pending(job) if job.is_alive else None,
         cluster.failure(job),
     )
 

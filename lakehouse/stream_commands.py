@@ -89,13 +89,18 @@ def status(
         typer.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=2, default=str))
     else:
         table = Table(
-            *("pipeline", "state", "job", "checkpoints", "failed", "last commit", "watermark"),
+            *("pipeline", "state", "job", "checkpoints", "failed", "last commit", "lag", "watermark"),
             box=None,
             pad_edge=False,
         )
         for one in found:
             age = one.checkpoint_age_seconds
-            numbers = (f"{one.checkpoints:,}", f"{one.failed_checkpoints:,}", "" if age is None else f"{age:.0f} s ago")
+            numbers = (
+                f"{one.checkpoints:,}",
+                f"{one.failed_checkpoints:,}",
+                "" if age is None else f"{age:.0f} s ago",
+                "" if one.lag is None else f"{one.lag:,}",
+            )
             watermark = f"{one.watermark:%Y-%m-%d %H:%M:%S} UTC" if one.watermark else ""
             table.add_row(one.pipeline, one.state, one.job_id or "", *numbers, watermark)
         console = Console()

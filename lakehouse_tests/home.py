@@ -27,10 +27,15 @@ class Home:
     """A home with ports of its own, and the command line that works on it."""
 
     environment: dict[str, str]
+    prelude: str = ""
+    """Python that a command line runs before anything else."""
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-c", f"{self.prelude}from lakehouse.cli import main; main()", *arguments]
 
     def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", "from lakehouse.cli import main; main()", *arguments],
+            self.command(*arguments),
             env=self.environment | more,
             capture_output=True,
             text=True,

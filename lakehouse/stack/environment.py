@@ -13,7 +13,10 @@ from lakehouse.settings import ENV_PREFIX, HERE, PROJECT, Settings
 from lakehouse.stack.files import server_folder
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
-PASSED_ON = ("HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "XDG_CACHE_HOME", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+PASSED_ON = (
+    *("HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "XDG_CACHE_HOME", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"),
+    "JDK_JAVA_OPTIONS",  # read by `java` itself
+)
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 
 MEMORY = {

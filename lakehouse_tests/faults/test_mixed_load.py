@@ -1,7 +1,8 @@
 """Everything at work at once, as it is used: ``./lake test -m soak lakehouse_tests/faults/test_mixed_load.py``.
 
 Both topics get events, Dagster runs its schedules and sensors, maintenance runs beside, and each server is killed once.
-`SOAK_MINUTES` says how long (60); begun at 23:30 UTC it passes a midnight. `SOAK_SEED` repeats when servers are killed.
+`SOAK_MINUTES` says how long (60), `SOAK_SEED` repeats when servers are killed. All clocks but the test's own are set
+forward by libfaketime, so that midnight comes when half of the time has passed; that needs Linux.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ PATIENCE_SECONDS = 900
 TOPICS = {"pgr-events": SERVICE_EVENTS, "roman-numeral-events": CONVERSION_EVENTS}
 GROWTH = 1.25
 """Memory of a server in the last third of the time against the middle one: what it took in the first is its start."""
+FAKED = ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC", "FAKETIME_FORCE_MONOTONIC_FIX")
 LIMIT_MB = 7 * 1024
 """Of all servers together."""
 
@@ -60,13 +62,11 @@ class Load:
     def send(self) -> None:
         """Keep a sender going for each topic."""
         for domain in ("pgr", "conversions"):
-            command = ["produce", domain, "--count", str(int(RATE * 120)), "--rate", str(RATE)]
+            wanted = ["produce", domain, "--count", str(int(RATE * 120)), "--rate", str(RATE)]
             shares = ["--malformed", "0.01", "--duplicate", "0.01", "--late", "0.02", "--seed", str(time.time_ns())]
-            call = [sys.executable, "-c", "from lakehouse.cli import main; main()", *command, *shares]
+            command, nowhere = self.home.command(*wanted, *shares), subprocess.DEVNULL
             self.senders.append(
-                subprocess.Popen(
-                    call, env=self.home.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
-                )
+                subprocess.Popen(command, env=self.home.environment, stdout=nowhere, stderr=nowhere, text=True)
             )
 
     def end(self) -> None:
@@ -115,7 +115,8 @@ def test_an_hour_of_everything_loses_nothing(tmp_path: Path, capsys: pytest.Capt
     chance = random.Random(SEED)
     began = datetime.now(UTC)
     with open_home(tmp_path / "home") as home, ExitStack() as after:
-        home.environment |= {"LAKEHOUSE_CHECKPOINT_SEC": "10"}
+        home.environment |= {"LAKEHOUSE_CHECKPOINT_SEC": "10", **towards_midnight(began)}
+        home.prelude = f"import lakehouse.stack.environment as e; e.PASSED_ON += {FAKED}; "
         home.up()
         assert home.run("stream", "start", "conversions").returncode == 0
         load = Load(home)
@@ -151,6 +152,7 @@ def test_an_hour_of_everything_loses_nothing(tmp_path: Path, capsys: pytest.Capt
             {
                 "seed": SEED,
                 "from": began.isoformat(timespec="seconds"),
+                "midnight_after_minutes": MINUTES / 2,
                 "to": datetime.now(UTC).isoformat(timespec="seconds"),
                 "records": records,
                 "killed": load.killed,
@@ -166,6 +168,17 @@ def test_an_hour_of_everything_loses_nothing(tmp_path: Path, capsys: pytest.Capt
     assert max(load.total) < LIMIT_MB
     assert {program: ratio for program, ratio in growth.items() if ratio > GROWTH} == {}
     assert max(snapshots.values()) <= home.settings.snapshots_kept + 50, "those that readers need come on top"
+
+
+def towards_midnight(now: datetime) -> dict[str, str]:
+    """Variables that set the clock of a process forward, so that midnight comes in half of the time."""
+    import libfaketime
+
+    clock = Path(libfaketime.__file__).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    ahead = (midnight - now - timedelta(minutes=MINUTES / 2)) % timedelta(days=1)
+    values = str(clock), f"+{ahead.total_seconds():.0f}", "1", "0"
+    return dict(zip(FAKED, values, strict=True))
 
 
 def growth_of(sizes: list[float]) -> float:

@@ -157,6 +157,7 @@ def test_what_was_landed_is_reported_with_how_the_stream_is(streaming: Stream) -
     streaming.until_landed()
     # Of a job that was just started Flink shows the watermark only when it next collects its numbers.
     eventually(lambda: stream.status(streaming.settings, PIPELINE).watermark is not None)
+    eventually(lambda: stream.status(streaming.settings, PIPELINE).lag == 0)
     result = tick()
     events = {"/".join(event.asset_key.path): event.metadata for event in result.asset_events}
     told = {name: [metadata[key].value for key in ("rows", "dagster/row_count")] for name, metadata in events.items()}

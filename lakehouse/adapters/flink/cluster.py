@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import requests
 
@@ -14,6 +15,8 @@ from lakehouse.errors import LakehouseError
 
 TIMEOUT_SECONDS = 10
 POLL_SECONDS = 0.5
+PENDING = "pendingRecords"
+"""Metric of a source: the lag of what it consumes."""
 ENDED = ("FINISHED", "CANCELED", "FAILED")
 
 
@@ -95,6 +98,16 @@ class FlinkCluster:
             found += [int(one["value"]) for one in answer]
         known = [value for value in found if value > 0]
         return _time(min(known)) if known else None
+
+    def pending(self, job: Job) -> int | None:
+        """Records that a job's sources have yet to read, as these know it; None before any has said."""
+        found = []
+        for vertex in self._ask("GET", f"/jobs/{job.job_id}")["vertices"]:
+            path = f"/jobs/{job.job_id}/vertices/{vertex['id']}/subtasks/metrics"
+            for name in (metric["id"] for metric in self._ask("GET", path)):
+                if name.endswith(f".{PENDING}"):
+                    found += self._ask("GET", f"{path}?get={quote(name, safe='')}&agg=sum")
+        return int(sum(one["sum"] for one in found)) if found else None
 
     def cancel(self, job: Job) -> None:
         """End a job without a savepoint; its newest checkpoint stays."""

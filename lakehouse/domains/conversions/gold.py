@@ -7,6 +7,7 @@ are is said by the commits that the news came with, so a table that was not reac
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as sf
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 ANONYMOUS = "anonymous"
 """Key of the user of requests that have none."""
+_AFTER_ALL = datetime(9999, 1, 1, tzinfo=UTC)
 _PARTS = ((0, "night"), (6, "morning"), (12, "afternoon"), (18, "evening"))
 
 
@@ -204,14 +206,33 @@ def _days_rekeyed(work: Workspace, before: int | None, after: int | None) -> set
         return set()
     if before is None or users is None or users.snapshot_by_id(before) is None:
         return None
-    columns = ("user_id", "valid_from", "valid_to")
-    old, new = (work.at(DIM_USERS, snapshot).select(*columns) for snapshot in (before, after))
-    turned = old.exceptAll(new).unionByName(new.exceptAll(old)).alias("t")
-    known = work.at(FACT_CONVERSIONS, facts.snapshot_id).select("user_id", "event_time").alias("f")
-    at = sf.col("f.event_time")
-    is_within = (at >= sf.col("t.valid_from")) & (sf.col("t.valid_to").isNull() | (at < sf.col("t.valid_to")))
-    touched = known.join(turned, (sf.col("f.user_id") == sf.col("t.user_id")) & is_within, "leftsemi")
-    return _days(touched.select(sf.to_date(at).alias("day")))
+    turned = _turned(*(work.at(DIM_USERS, snapshot) for snapshot in (before, after))).cache()
+    try:
+        first = turned.agg(sf.min("since").alias("first")).toArrow()["first"][0].as_py()
+        if first is None:
+            return set()
+        known = work.at(FACT_CONVERSIONS, facts.snapshot_id).where(sf.col("event_time") >= sf.lit(first)).alias("f")
+        at = sf.col("f.event_time")
+        is_within = (at >= sf.col("t.since")) & (at < sf.col("t.until"))
+        is_touched = (sf.col("f.user_id") == sf.col("t.user_id")) & is_within
+        touched = known.join(turned.alias("t"), is_touched, "leftsemi")
+        return _days(touched.select(sf.to_date(at).alias("day")))
+    finally:
+        turned.unpersist()
+
+
+def _turned(old: DataFrame, new: DataFrame) -> DataFrame:
+    """Users, and when another version of them holds: between the two ends where only the end of one moved."""
+
+    def ends(versions: DataFrame, name: str) -> DataFrame:
+        until = sf.coalesce("valid_to", sf.lit(_AFTER_ALL))
+        return versions.select("user_id", "valid_from", until.alias(name))
+
+    both = ends(old, "old").join(ends(new, "new"), ["user_id", "valid_from"], "full")
+    is_in_both = sf.col("old").isNotNull() & sf.col("new").isNotNull()
+    since = sf.when(is_in_both, sf.least("old", "new")).otherwise(sf.col("valid_from"))
+    turned = both.select("user_id", since.alias("since"), sf.greatest("old", "new").alias("until"))
+    return turned.where("since < until")
 
 
 def _days(frame: DataFrame) -> set[str]:
