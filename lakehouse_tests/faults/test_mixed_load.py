@@ -2,7 +2,7 @@
 
 Both topics get events, Dagster runs its schedules and sensors, maintenance runs beside, and each server is killed once.
 `SOAK_MINUTES` says how long (60), `SOAK_SEED` repeats when servers are killed. All clocks but the test's own are set
-forward by libfaketime, so that midnight comes when half of the time has passed; that needs Linux.
+forward by libfaketime, so that midnight comes when half of the time has passed; that needs Linux and a C compiler.
 """
 
 from __future__ import annotations
@@ -41,6 +41,24 @@ MAINTENANCE_SECONDS = 600
 PATIENCE_SECONDS = 900
 """For everything to be landed in the end."""
 TOPICS = {"pgr-events": SERVICE_EVENTS, "roman-numeral-events": CONVERSION_EVENTS}
+WAIT = """\
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <sys/syscall.h>
+#include <threads.h>
+#include <time.h>
+#include <unistd.h>
+
+int cnd_timedwait(cnd_t *condition, mtx_t *mutex, const struct timespec *until) {
+    int (*wait)(cnd_t *, mtx_t *, const struct timespec *) = dlsym(RTLD_NEXT, "cnd_timedwait");
+    struct timespec told, real, at = *until;
+    clock_gettime(CLOCK_REALTIME, &told);
+    syscall(SYS_clock_gettime, CLOCK_REALTIME, &real);
+    at.tv_sec -= told.tv_sec - real.tv_sec;
+    return wait(condition, mutex, &at);
+}
+"""
+"""What libfaketime lacks, and Kafka's client waits with: without, it waits until the time that it is told comes."""
 GROWTH = 1.25
 """Memory of a server in the last third of the time against the middle one: what it took in the first is its start."""
 FAKED = ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC", "FAKETIME_FORCE_MONOTONIC_FIX")
@@ -115,7 +133,7 @@ def test_an_hour_of_everything_loses_nothing(tmp_path: Path, capsys: pytest.Capt
     chance = random.Random(SEED)
     began = datetime.now(UTC)
     with open_home(tmp_path / "home") as home, ExitStack() as after:
-        home.environment |= {"LAKEHOUSE_CHECKPOINT_SEC": "10", **towards_midnight(began)}
+        home.environment |= {"LAKEHOUSE_CHECKPOINT_SEC": "10", **towards_midnight(began, tmp_path)}
         home.prelude = f"import lakehouse.stack.environment as e; e.PASSED_ON += {FAKED}; "
         home.up()
         assert home.run("stream", "start", "conversions").returncode == 0
@@ -170,14 +188,17 @@ def test_an_hour_of_everything_loses_nothing(tmp_path: Path, capsys: pytest.Capt
     assert max(snapshots.values()) <= home.settings.snapshots_kept + 50, "those that readers need come on top"
 
 
-def towards_midnight(now: datetime) -> dict[str, str]:
+def towards_midnight(now: datetime, folder: Path) -> dict[str, str]:
     """Variables that set the clock of a process forward, so that midnight comes in half of the time."""
     import libfaketime
 
+    wait = folder / "wait.so"
+    command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(wait)]
+    subprocess.run(command, input=WAIT, text=True, check=True)
     clock = Path(libfaketime.__file__).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     ahead = (midnight - now - timedelta(minutes=MINUTES / 2)) % timedelta(days=1)
-    values = str(clock), f"+{ahead.total_seconds():.0f}", "1", "0"
+    values = f"{clock}:{wait}", f"+{ahead.total_seconds():.0f}", "1", "0"
     return dict(zip(FAKED, values, strict=True))
 
 
