@@ -22,6 +22,7 @@ from lakehouse.progress import counting
 from lakehouse.settings import LOOPBACK
 from lakehouse.stack import commands as stack_commands
 from lakehouse.stream_commands import stream_app
+from lakehouse.topic_commands import topic_app
 
 app = typer.Typer(
     name="lakehouse",
@@ -46,6 +47,7 @@ app.add_typer(erase_app, name="erase")
 app.add_typer(produce_app, name="produce")
 app.add_typer(ingest_app, name="ingest")
 app.add_typer(stream_app, name="stream")
+app.add_typer(topic_app, name="topics")
 stack_commands.register(app)
 
 DAY = ["%Y-%m-%d"]

@@ -209,6 +209,15 @@ def _describe_topic(admin: KafkaAdmin, topic: str) -> TopicState:
     return TopicState(str(description.topic_id), {id_: PartitionState(bounds[0][id_], bounds[1][id_]) for id_ in ids})
 
 
+def topic_config(topic: Topic) -> dict[str, str]:
+    """Settings that a topic should have."""
+    return {
+        "retention.ms": str(topic.retention_hours * 3_600_000),
+        "max.message.bytes": str(MAX_MESSAGE_BYTES),
+        "cleanup.policy": "delete",
+    }
+
+
 def ensure_topic(admin: KafkaAdmin, topic: Topic, *, name: str | None = None, replicas: int = -1) -> None:
     """Create a topic where it is missing. An existing one is left as it is.
 
@@ -219,10 +228,7 @@ def ensure_topic(admin: KafkaAdmin, topic: Topic, *, name: str | None = None, re
         name or topic.name,
         num_partitions=topic.partitions,
         replication_factor=replicas,
-        config={
-            "retention.ms": str(topic.retention_hours * 3_600_000),
-            "max.message.bytes": str(MAX_MESSAGE_BYTES),
-        },
+        config=topic_config(topic),
     )
     try:
         for future in admin.create_topics([new], request_timeout=TIMEOUT_SECONDS).values():
