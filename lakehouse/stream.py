@@ -285,7 +285,8 @@ def _kafka_options(settings: Settings) -> dict[str, str]:
     if settings.kafka_security_protocol != "PLAINTEXT":
         options["security.protocol"] = settings.kafka_security_protocol
     if settings.kafka_security_protocol.startswith("SASL"):
-        module = "org.apache.kafka.common.security.scram.ScramLoginModule"
+        # Flink's connector brings Kafka's client under a name of its own.
+        module = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security.scram.ScramLoginModule"
         password = settings.kafka_password.get_secret_value()
         options["sasl.mechanism"] = "SCRAM-SHA-512"
         options["sasl.jaas.config"] = f'{module} required username="{settings.kafka_username}" password="{password}";'

@@ -16,9 +16,11 @@ import pytest
 from confluent_kafka.admin._acl import AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
+from lakehouse.naming import CONVERSION_EVENTS, CONVERSIONS_DLQ
 from lakehouse.stack.certificates import certificates_in, make_certificates
 from lakehouse.stack.files import server_folder
 from lakehouse.stack.kafka import BROKER, open_internal_admin
+from lakehouse_tests.catalogs import rows_of
 from lakehouse_tests.home import Home, open_home
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
@@ -56,6 +58,28 @@ def test_what_came_in_before_and_after_the_change_is_landed(home: Home) -> None:
     report = json.loads(home.run("audit", "--deep", "--json").stdout)
     assert report["verdict"] == "complete"
     assert sum(account["bronze"] for account in report["accounts"]) == 2 * COUNT
+
+
+def test_a_stream_is_let_in_and_lands_all_that_is_there(home: Home) -> None:
+    def landed() -> int:
+        rows = rows_of(home.settings, CONVERSION_EVENTS, ("kafka_offset",))
+        shown = home.run("topics", "show", CONVERSIONS_DLQ.name, "--json").stdout
+        return len(rows) + int(json.loads(shown)["partitions"]["0"]["end"])
+
+    often = {"LAKEHOUSE_CHECKPOINT_SEC": "2"}
+    home.up("flink", **often)
+    produced = ("produce", "conversions", "--count", str(COUNT), "--malformed", "0.1")
+    for command in (("stream", "start", "conversions"), produced):
+        done = home.run(*command, **often)
+        assert done.returncode == 0, done.stderr
+    deadline = time.monotonic() + 180
+    while landed() < COUNT:
+        assert time.monotonic() < deadline, home.run("stream", "status").stdout
+        time.sleep(2)
+    assert home.run("stream", "stop", "conversions").returncode == 0
+    assert landed() == COUNT
+    assert json.loads(home.run("audit", "--json").stdout)["verdict"] == "complete"
+    home.run("down", "flink")
 
 
 def test_nobody_enters_without_a_password(home: Home) -> None:
