@@ -15,6 +15,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,9 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from lakehouse.naming import CONVERSION_EVENTS, DEAD_LETTERS, DUPLICATES, SERVICE_EVENTS
+from lakehouse.settings import Settings
 from lakehouse.stack import processes
+from lakehouse.stack.environment import exports
 from lakehouse.stack.files import run_folder
 from lakehouse_tests.catalogs import rows_of
 from lakehouse_tests.faults.report import save_mixed_load
@@ -37,7 +40,10 @@ SEED = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(2**32)
 RATE = 50
 """Events a second on each topic."""
 LOOK_SECONDS = 15
-MAINTENANCE_SECONDS = 600
+UPKEEP_SECONDS = 600
+"""Between two rounds of maintenance, and of the jobs, which by the clock come once in the hour and once at midnight: so
+that every server has done all of its work before its memory is judged."""
+JOBS = ("pgr_daily", "conversions_silver", "conversions_gold")
 PATIENCE_SECONDS = 900
 """For everything to be landed in the end."""
 TOPICS = {"pgr-events": SERVICE_EVENTS, "roman-numeral-events": CONVERSION_EVENTS}
@@ -71,6 +77,7 @@ class Load:
     """A stack at work, and what was seen of it."""
 
     home: Home
+    settings: Settings
     senders: list[subprocess.Popen[str]] = field(default_factory=list)
     memory: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """MB of each program, a look after the other."""
@@ -87,6 +94,14 @@ class Load:
                 subprocess.Popen(command, env=self.home.environment, stdout=nowhere, stderr=nowhere, text=True)
             )
 
+    def keep_up(self) -> None:
+        """Run maintenance and the jobs, one after the other; what a killed server ends is the next round's work."""
+        self.home.run("maintain")
+        environment = self.home.environment | exports(self.settings)
+        for job in JOBS:
+            command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "lakehouse.definitions", "-j", job]
+            subprocess.run(command, env=environment, capture_output=True, check=False)
+
     def end(self) -> None:
         """Send no more."""
         for sender in self.senders:
@@ -94,7 +109,7 @@ class Load:
             sender.wait()
 
     def programs(self) -> Iterator[tuple[str, psutil.Process]]:
-        for record in processes.records(run_folder(self.home.settings) / "programs"):
+        for record in processes.records(run_folder(self.settings) / "programs"):
             if process := record.process():
                 yield record.program, process
 
@@ -137,25 +152,27 @@ def test_an_hour_of_everything_loses_nothing(tmp_path: Path, capsys: pytest.Capt
         home.prelude = f"import lakehouse.stack.environment as e; e.PASSED_ON += {FAKED}; "
         home.up()
         assert home.run("stream", "start", "conversions").returncode == 0
-        load = Load(home)
+        load = Load(home, home.settings)
         after.callback(load.end)
         seconds = MINUTES * 60
         blows = sorted((chance.uniform(0.1, 0.8) * seconds, program) for program, _ in load.programs())
         expected = [program for _, program in blows]
-        start, maintained = time.monotonic(), 0.0
+        work = after.enter_context(ThreadPoolExecutor(1))
+        start, next_round = time.monotonic(), 0.0
         while (passed := time.monotonic() - start) < seconds:
             if all(sender.poll() is not None for sender in load.senders):
                 load.send()
             load.look()
             if blows and passed > blows[0][0]:
                 load.kill(blows.pop(0)[1])
-            elif passed - maintained > MAINTENANCE_SECONDS:
-                maintained = passed
-                home.run("maintain")
+            elif passed > next_round:
+                next_round += UPKEEP_SECONDS
+                work.submit(load.keep_up)
             with capsys.disabled():
                 sys.stdout.write(f"\r{passed / 60:.1f} of {MINUTES:g} minutes, killed: {', '.join(load.killed)} ")
                 sys.stdout.flush()
             time.sleep(LOOK_SECONDS)
+        work.shutdown(cancel_futures=True)
         for sender in load.senders:
             sender.wait(timeout=PATIENCE_SECONDS)
         deadline = time.monotonic() + PATIENCE_SECONDS
