@@ -22,6 +22,7 @@ from lakehouse.progress import counting
 from lakehouse.settings import LOOPBACK
 from lakehouse.stack import commands as stack_commands
 from lakehouse.stream_commands import stream_app
+from lakehouse.terminal import console
 from lakehouse.topic_commands import topic_app
 
 app = typer.Typer(
@@ -52,12 +53,6 @@ stack_commands.register(app)
 
 DAY = ["%Y-%m-%d"]
 """How days are given."""
-
-WIDE = 250
-"""Columns of output that no terminal shows."""
-
-# Into a pipe or a file nothing is cut off: ids are there to be copied.
-console = Console(width=None if sys.stdout.isatty() else WIDE)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")]
 Share = Annotated[float, typer.Option(min=0, max=1, help="Share of the messages, 0 to 1.")]

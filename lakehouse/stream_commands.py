@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lakehouse import settings as configuration
+from lakehouse.terminal import console
 
 stream_app = typer.Typer(
     no_args_is_help=True,
@@ -42,8 +43,7 @@ def start(
     from lakehouse import stream
     from lakehouse.domains.pipelines import pipeline_named
 
-    console = Console(stderr=True)
-    with console.status(f"starting {pipeline} …"):
+    with Console(stderr=True).status(f"starting {pipeline} …"):
         job = stream.start(
             configuration.load(),
             pipeline_named(pipeline),
@@ -60,8 +60,7 @@ def stop(pipeline: Pipeline) -> None:
     from lakehouse import stream
     from lakehouse.domains.pipelines import pipeline_named
 
-    console = Console(stderr=True)
-    with console.status(f"stopping {pipeline} …"):
+    with Console(stderr=True).status(f"stopping {pipeline} …"):
         place = stream.stop(configuration.load(), pipeline_named(pipeline))
     typer.echo(f"{pipeline} is stopped, its savepoint is {place}")
 
@@ -103,7 +102,6 @@ def status(
             )
             watermark = f"{one.watermark:%Y-%m-%d %H:%M:%S} UTC" if one.watermark else ""
             table.add_row(one.pipeline, one.state, one.job_id or "", *numbers, watermark)
-        console = Console()
         console.print(table)
         for one in found:
             if one.problem:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
@@ -18,6 +17,7 @@ from lakehouse import settings as configuration
 from lakehouse.errors import LakehouseError
 from lakehouse.naming import PGR_EVENTS_TOPIC, TOPICS, Topic
 from lakehouse.settings import Settings
+from lakehouse.terminal import console
 
 if TYPE_CHECKING:
     from lakehouse.adapters.kafka.client import TopicState
@@ -29,11 +29,8 @@ topic_app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-WIDE = 250
 Name = Annotated[str, typer.Argument(metavar="TOPIC", help="Name of the topic.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")]
-
-console = Console(width=None if sys.stdout.isatty() else WIDE)
 
 
 @topic_app.command("list")
