@@ -3,7 +3,6 @@
 # Options are read from annotations at run time, so these are no strings here.
 
 import dataclasses
-import json
 import sys
 import uuid
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from lakehouse import settings as settings_module
@@ -22,7 +22,7 @@ from lakehouse.progress import counting
 from lakehouse.settings import LOOPBACK
 from lakehouse.stack import commands as stack_commands
 from lakehouse.stream_commands import stream_app
-from lakehouse.terminal import console
+from lakehouse.terminal import AsJson, console, print_json
 from lakehouse.topic_commands import topic_app
 
 app = typer.Typer(
@@ -54,7 +54,6 @@ stack_commands.register(app)
 DAY = ["%Y-%m-%d"]
 """How days are given."""
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")]
 Share = Annotated[float, typer.Option(min=0, max=1, help="Share of the messages, 0 to 1.")]
 
 
@@ -64,7 +63,7 @@ def main() -> None:
         app()
     # The system's own errors are of a disk, a network or a store that is taken away in the middle of the work.
     except (LakehouseError, OSError) as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]Error:[/bold red] {_plain(str(error))}")
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]Error:[/bold red] {escape(str(error))}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -84,11 +83,11 @@ def show_settings(as_json: AsJson = False) -> None:
         for name, info in type(settings).model_fields.items()
     ]
     if as_json:
-        _print_json({name: {"value": value, "origin": origin} for name, value, origin, _ in rows})
+        print_json({name: {"value": value, "origin": origin} for name, value, origin, _ in rows})
         return
     table = Table("setting", "value", "from", "meaning", title="Effective settings", title_justify="left")
     for row in rows:
-        table.add_row(*(_plain(cell) for cell in row))
+        table.add_row(*(escape(cell) for cell in row))
     console.print(table)
 
 
@@ -220,7 +219,7 @@ def erase_user(
         with console.status("erasing"):
             run_job(settings, "conversions_erasure", told=user_id)
     if as_json:
-        _print_json({"is_dry_run": dry_run, "rows": {str(one.table): one.rows for one in found}})
+        print_json({"is_dry_run": dry_run, "rows": {str(one.table): one.rows for one in found}})
         return
     title = "What would be erased" if dry_run else "What was erased"
     listing = Table("table", Column("rows", justify="right"), title=title, title_justify="left", box=box.SIMPLE_HEAD)
@@ -260,7 +259,7 @@ def ingest_files(
     for given in paths:
         try:
             with ExitStack() as opened:
-                with console.status(_plain(f"opening {given}")):
+                with console.status(escape(f"opening {given}")):
                     path = opened.enter_context(local_file(settings, given))
                 on_bytes, on_records = opened.enter_context(landing(console, path))
                 outcome = ingest_file(
@@ -274,18 +273,18 @@ def ingest_files(
                 )
         except FileRefusedError as error:
             is_complete = False
-            console.print(_plain(f"refused: {error}"), style="red", soft_wrap=True)
+            console.print(escape(f"refused: {error}"), style="red", soft_wrap=True)
             continue
         before = ", taken in before; nothing was written" if outcome.is_repeat else ""
         console.print(
-            _plain(f"{outcome.source}: {outcome.rows:,} rows, {outcome.dead_letters:,} dead letters{before}"),
+            escape(f"{outcome.source}: {outcome.rows:,} rows, {outcome.dead_letters:,} dead letters{before}"),
             soft_wrap=True,
         )
         if outcome.dead_letters:
             letters = lookup.list_dead_letters(catalog, source=outcome.source)
             for row in lookup.count_by_reason(letters):
-                console.print(_plain(f"  {row['dead_letters']:,} × {row['error_type']}"))
-            console.print(_plain(f"  lakehouse dead-letters list --source '{outcome.source}'"), soft_wrap=True)
+                console.print(escape(f"  {row['dead_letters']:,} × {row['error_type']}"))
+            console.print(escape(f"  lakehouse dead-letters list --source '{outcome.source}'"), soft_wrap=True)
     raise typer.Exit(0 if is_complete else 1)
 
 
@@ -302,7 +301,7 @@ def audit_command(
 
     report = run_audit(settings_module.load(), deep=deep)
     if as_json:
-        _print_json(report.as_json())
+        print_json(report.as_json())
     else:
         _print_report(report)
     raise typer.Exit(0 if report.verdict == "complete" else 1)
@@ -321,7 +320,7 @@ def acknowledge_lost_command(
 
     losses = acknowledge_losses(settings_module.load(), topic, why=why)
     for loss in losses:
-        console.print(_plain(f"{topic}[{loss.partition}]: offsets {loss.start} to {loss.end - 1} are counted as lost"))
+        console.print(escape(f"{topic}[{loss.partition}]: offsets {loss.start} to {loss.end - 1} are counted as lost"))
     if not losses:
         console.print("Nothing is lost.")
 
@@ -342,7 +341,7 @@ def list_dead_letters(
     letters = lookup.list_dead_letters(connect(settings_module.load()), source=source, reason=reason, since=since)
     counts, newest = lookup.count_by_reason(letters), letters.slice(0, limit).to_pylist()
     if as_json:
-        _print_json({"total": letters.num_rows, "by_reason": counts, "newest": [lookup.as_json(row) for row in newest]})
+        print_json({"total": letters.num_rows, "by_reason": counts, "newest": [lookup.as_json(row) for row in newest]})
         return
     if not letters.num_rows:
         console.print("No dead letters.")
@@ -357,7 +356,7 @@ def list_dead_letters(
     )
     for row in counts:
         numbers = (f"{row['dead_letters']:,}", f"{row['replayed']:,}")
-        by_reason.add_row(_plain(row["source"]), row["error_type"], *numbers)
+        by_reason.add_row(escape(row["source"]), row["error_type"], *numbers)
     console.print(by_reason)
     listing = Table(
         Column("id", overflow="fold"),
@@ -369,7 +368,7 @@ def list_dead_letters(
     )
     for row in newest:
         failed_at = f"{row['failed_at']:%Y-%m-%d %H:%M:%S}"
-        listing.add_row(row["dead_letter_id"], failed_at, _plain(f"{row['error_type']}: {row['error_message']}"))
+        listing.add_row(row["dead_letter_id"], failed_at, escape(f"{row['error_type']}: {row['error_message']}"))
     console.print(listing)
 
 
@@ -391,14 +390,14 @@ def show_dead_letter(
         sys.stdout.buffer.write(payload or b"")
         return
     if as_json:
-        _print_json(lookup.as_json(letter) | {"attempts": [lookup.as_json(attempt) for attempt in tried]})
+        print_json(lookup.as_json(letter) | {"attempts": [lookup.as_json(attempt) for attempt in tried]})
         return
     table = Table.grid(padding=(0, 2))
     for name, value in letter.items():
-        table.add_row(f"[bold]{name}[/bold]", _plain(_readable(value)))
+        table.add_row(f"[bold]{name}[/bold]", escape(_readable(value)))
     for attempt in tried:
         result = f"{attempt['error_type']}: {attempt['error_message']}" if attempt["error_type"] else "became a row"
-        table.add_row("[bold]tried again[/bold]", _plain(f"{attempt['attempted_at']:%Y-%m-%d %H:%M:%S}: {result}"))
+        table.add_row("[bold]tried again[/bold]", escape(f"{attempt['attempted_at']:%Y-%m-%d %H:%M:%S}: {result}"))
     console.print(table)
 
 
@@ -429,9 +428,9 @@ def replay_dead_letters_command(
         before = f", {found.already:,} had been replayed before" if found.already else ""
         erased = f", {found.erased:,} were erased" if found.erased else ""
         text = f"{name}: {found.accepted:,} {would}, {found.refused:,} stay dead letters{before}{erased}"
-        console.print(_plain(text), soft_wrap=True)
+        console.print(escape(text), soft_wrap=True)
         for row in found.reasons.to_pylist():
-            console.print(_plain(f"  {row['dead_letters']:,} × {row['error_type']}"))
+            console.print(escape(f"  {row['dead_letters']:,} × {row['error_type']}"))
 
 
 @app.command("maintain")
@@ -461,7 +460,7 @@ def maintain_command(
             settings, connect(settings), names, is_dry_run=dry_run, on_table=lambda name: status.update(str(name))
         )
     if as_json:
-        _print_json([dataclasses.asdict(upkeep) | {"table": str(upkeep.table)} for upkeep in done])
+        print_json([dataclasses.asdict(upkeep) | {"table": str(upkeep.table)} for upkeep in done])
         return
     title = "What would be done" if dry_run else "What was done"
     listing = Table("table", title=title, title_justify="left", box=box.SIMPLE_HEAD)
@@ -498,7 +497,7 @@ def docs_command(
     with console.status("dbt docs generate"):
         folder = build_docs(settings_module.load())
     if build_only:
-        console.print(_plain(str(folder / "index.html")), soft_wrap=True)
+        console.print(escape(str(folder / "index.html")), soft_wrap=True)
         return
     with serve_docs(folder, port) as server:
         console.print(f"http://{LOOPBACK}:{port}   Ctrl-C ends it")
@@ -546,7 +545,7 @@ def _print_report(report: Any) -> None:
     for account in (account for account in report.accounts if account not in closed):
         numbers = [f"{getattr(account, name):,}" for name in columns]
         state = "[green]closes[/green]" if account.closes else "[red]does not close[/red]"
-        table.add_row(_plain(account.name), *numbers, state)
+        table.add_row(escape(account.name), *numbers, state)
     if closed:
         numbers = [
             "" if name in ("first", "position") else f"{sum(getattr(account, name) for account in closed):,}"
@@ -556,11 +555,11 @@ def _print_report(report: Any) -> None:
     console.print(table)
     for account in report.accounts:
         for gap in account.gaps:
-            console.print(f"[red]•[/red] {_plain(account.name)}: {_plain(gap)}", soft_wrap=True)
+            console.print(f"[red]•[/red] {escape(account.name)}: {escape(gap)}", soft_wrap=True)
         if account.direct:
             console.print(f"{account.direct:,} rows of {account.name} were written by SQL, outside any ledger:")
             for commit in account.written_by[:5] or ["by commits that the table's history no longer holds"]:
-                console.print(_plain(f"  {commit}"), soft_wrap=True)
+                console.print(escape(f"  {commit}"), soft_wrap=True)
     if report.in_flight:
         console.print(f"{report.in_flight:,} records wait on their topics; the sensor lands them.")
     if report.erased:
@@ -574,17 +573,6 @@ def _readable(value: Any) -> str:
     if isinstance(value, bytes):
         return f"{value[:2000]!r}" + (f" … {len(value):,} bytes in all, --raw writes them" if len(value) > 2000 else "")
     return "–" if value is None else str(value)
-
-
-def _plain(text: str) -> str:
-    """Text that rich must not read as markup."""
-    from rich.markup import escape
-
-    return escape(text)
-
-
-def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=2, default=str))
 
 
 if __name__ == "__main__":

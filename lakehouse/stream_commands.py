@@ -1,7 +1,6 @@
 """The commands for the always-on jobs, thin over `stream.py`."""
 
 import dataclasses
-import json
 from typing import Annotated
 
 import typer
@@ -9,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lakehouse import settings as configuration
-from lakehouse.terminal import console
+from lakehouse.terminal import console, print_json
 
 stream_app = typer.Typer(
     no_args_is_help=True,
@@ -85,7 +84,7 @@ def status(
     settings = configuration.load()
     found = [stream.status(settings, pipeline) for pipeline in PIPELINES]
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=2, default=str))
+        print_json([dataclasses.asdict(one) for one in found])
     else:
         table = Table(
             *("pipeline", "state", "job", "checkpoints", "failed", "last commit", "lag", "watermark"),

@@ -15,12 +15,11 @@ from rich.table import Column, Table
 
 from lakehouse import settings as configuration
 from lakehouse.errors import LakehouseError
-from lakehouse.naming import PGR_EVENTS_TOPIC, TOPICS, Topic
-from lakehouse.settings import Settings
-from lakehouse.terminal import console
+from lakehouse.naming import TOPICS, Topic
+from lakehouse.terminal import AsJson, console, print_json
 
 if TYPE_CHECKING:
-    from lakehouse.adapters.kafka.client import TopicState
+    from lakehouse.adapters.kafka.client import KafkaAdmin, TopicState
     from lakehouse.adapters.kafka.topics import Change, Record
 
 topic_app = typer.Typer(
@@ -30,7 +29,6 @@ topic_app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="TOPIC", help="Name of the topic.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")]
 
 
 @topic_app.command("list")
@@ -39,19 +37,17 @@ def list_topics(as_json: AsJson = False) -> None:
     from lakehouse.adapters.kafka.client import describe_topic, open_admin
     from lakehouse.adapters.kafka.topics import describe_all, plan
 
-    settings = configuration.load()
-    admin = open_admin(settings)
-    wanted, found = designed(settings), describe_all(admin)
-    differing = {change.topic.name for change in plan(wanted, found)}
+    admin = open_admin(configuration.load())
+    wanted, found = designed(), describe_all(admin)
+    differing = {change.topic.name for change in plan(wanted.values(), found)}
     rows: list[dict[str, Any]] = []
-    for name in dict.fromkeys([*(topic.name for topic in wanted), *found]):
-        is_ours = any(topic.name == name for topic in wanted)
+    for name in dict.fromkeys([*wanted, *found]):
         state = describe_topic(admin, name) if name in found else None
         said = "missing" if name not in found else "differs" if name in differing else "as designed"
         rows.append(
             {
                 "topic": name,
-                "state": said if is_ours else "not the lakehouse's",
+                "state": said if name in wanted else "not the lakehouse's",
                 "partitions": found[name].partitions if name in found else 0,
                 "offsets": sum(bounds.end - bounds.low for bounds in state.partitions.values()) if state else 0,
                 "retention_ms": int(found[name].config["retention.ms"]) if name in found else None,
@@ -59,7 +55,7 @@ def list_topics(as_json: AsJson = False) -> None:
             }
         )
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     table = Table("topic", "partitions", "offsets", "kept for", "cleanup", "", box=box.SIMPLE_HEAD)
     for row in rows:
@@ -77,11 +73,12 @@ def show(topic: Name, as_json: AsJson = False) -> None:
     Example: lakehouse topics show roman-numeral-events
     """
     from lakehouse.adapters.kafka.client import open_admin
-    from lakehouse.adapters.kafka.topics import describe_all
+    from lakehouse.adapters.kafka.topics import read_configs
 
-    settings = configuration.load()
-    state, found = _state(settings, topic), describe_all(open_admin(settings))[topic]
-    ours = next((one for one in designed(settings) if one.name == topic), None)
+    admin = open_admin(configuration.load())
+    state = _state(admin, topic)
+    config = read_configs(admin, [topic])[topic]
+    ours = designed().get(topic)
     about = {
         "topic": topic,
         "id": state.topic_id,
@@ -89,16 +86,16 @@ def show(topic: Name, as_json: AsJson = False) -> None:
         "key": ours.key if ours else None,
         "asset": "/".join(ours.asset_key) if ours else None,
         "partitions": {str(id_): {"low": at.low, "end": at.end} for id_, at in state.partitions.items()},
-        "settings": dict(sorted(found.config.items())),
+        "settings": dict(sorted(config.items())),
     }
     if as_json:
-        typer.echo(json.dumps(about, indent=2))
+        print_json(about)
         return
     grid = Table.grid(padding=(0, 2))
     for name in ("topic", "id", "domain", "key", "asset"):
         grid.add_row(f"[bold]{name}[/bold]", escape(str(about[name] or "–")))
     for name in ("retention.ms", "cleanup.policy", "max.message.bytes"):
-        grid.add_row(f"[bold]{name}[/bold]", found.config[name])
+        grid.add_row(f"[bold]{name}[/bold]", config[name])
     console.print(grid)
     table = Table("partition", "first offset", "end", "offsets", box=box.SIMPLE_HEAD)
     for id_, at in state.partitions.items():
@@ -123,10 +120,10 @@ def read(
     Examples: lakehouse topics read roman-numeral-events-dlq; lakehouse topics read pgr-events --from 0:100 --limit 1
     """
     from lakehouse.adapters.kafka import topics as kafka_topics
-    from lakehouse.adapters.kafka.client import open_consumer
+    from lakehouse.adapters.kafka.client import open_admin, open_consumer
 
     settings = configuration.load()
-    state = _state(settings, topic)
+    state = _state(open_admin(settings), topic)
     place = _place(start, state) if start else None
     consumer = open_consumer(settings)
     try:
@@ -166,9 +163,8 @@ def apply(
     from lakehouse.adapters.kafka import topics as kafka_topics
     from lakehouse.adapters.kafka.client import open_admin
 
-    settings = configuration.load()
-    admin = open_admin(settings)
-    changes = kafka_topics.plan(designed(settings), kafka_topics.describe_all(admin))
+    admin = open_admin(configuration.load())
+    changes = kafka_topics.plan(designed().values(), kafka_topics.describe_all(admin))
     todo = [change for change in changes if not change.is_kept]
     if changes:
         _show_plan(changes)
@@ -181,19 +177,23 @@ def apply(
         raise LakehouseError("nobody is there to agree to this plan: --yes does it without asking")
     if not yes and not typer.confirm("Do this?"):
         raise typer.Exit(1)
-    kafka_topics.apply(admin, todo)
+    kafka_topics.apply(admin, changes)
     console.print(f"{len(todo)} changes made.")
 
 
-def designed(settings: Settings) -> list[Topic]:
-    """The lakehouse's topics, under the names that the settings give them."""
-    return [replace(topic, name=settings.kafka_topic) if topic is PGR_EVENTS_TOPIC else topic for topic in TOPICS]
+def designed() -> dict[str, Topic]:
+    """The lakehouse's topics by their names, which are those that the settings give them."""
+    from lakehouse.domains.feeds import FEEDS
+
+    names = {feed.topic: feed.topic_name for feed in FEEDS}
+    topics = (replace(topic, name=names.get(topic, topic.name)) for topic in TOPICS)
+    return {topic.name: topic for topic in topics}
 
 
-def _state(settings: Settings, topic: str) -> "TopicState":
-    from lakehouse.adapters.kafka.client import describe_topic, open_admin
+def _state(admin: "KafkaAdmin", topic: str) -> "TopicState":
+    from lakehouse.adapters.kafka.client import describe_topic
 
-    state = describe_topic(open_admin(settings), topic)
+    state = describe_topic(admin, topic)
     if state is None:
         raise LakehouseError(f"there is no topic {topic}; `lakehouse topics list` shows them")
     return state

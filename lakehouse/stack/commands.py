@@ -17,6 +17,7 @@ from lakehouse.stack import control, doctor, registry, report
 from lakehouse.stack.environment import exports, shell_lines
 from lakehouse.stack.logs import show_logs
 from lakehouse.stack.passwords import choose_security
+from lakehouse.terminal import print_json
 
 NAMES = ", ".join(server.name for server in registry.SERVERS)
 Servers = Annotated[list[str] | None, typer.Argument(help=f"Servers: {NAMES}. Default: all.", show_default=False)]
@@ -71,7 +72,7 @@ def status(
     """
     found = report.status(configuration.load())
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(server) for server in found], indent=2))
+        print_json([dataclasses.asdict(server) for server in found])
     else:
         _show(found)
     if not all(server.is_as_it_should for server in found):

@@ -78,6 +78,7 @@ class Load:
 
     home: Home
     settings: Settings
+    """Read once: that changes the environment of this process, and upkeep goes on in a thread."""
     senders: list[subprocess.Popen[str]] = field(default_factory=list)
     memory: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """MB of each program, a look after the other."""

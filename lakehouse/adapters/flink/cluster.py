@@ -15,6 +15,8 @@ from lakehouse.errors import LakehouseError
 
 TIMEOUT_SECONDS = 10
 POLL_SECONDS = 0.5
+SOURCE = "Source: "
+"""How Flink begins the name of what reads."""
 PENDING = "pendingRecords"
 """Metric of a source: the lag of what it consumes."""
 ENDED = ("FINISHED", "CANCELED", "FAILED")
@@ -93,20 +95,19 @@ class FlinkCluster:
     def watermark(self, job: Job) -> datetime | None:
         """Event time up to which all of a job's operators take their input to be complete; None before any knows."""
         found = []
-        for vertex in self._ask("GET", f"/jobs/{job.job_id}")["vertices"]:
-            answer = self._ask("GET", f"/jobs/{job.job_id}/vertices/{vertex['id']}/watermarks")
-            found += [int(one["value"]) for one in answer]
+        for path in self._vertices(job):
+            found += [int(one["value"]) for one in self._ask("GET", f"{path}/watermarks")]
         known = [value for value in found if value > 0]
         return _time(min(known)) if known else None
 
     def pending(self, job: Job) -> int | None:
         """Records that a job's sources have yet to read, as these know it; None before any has said."""
         found = []
-        for vertex in self._ask("GET", f"/jobs/{job.job_id}")["vertices"]:
-            path = f"/jobs/{job.job_id}/vertices/{vertex['id']}/subtasks/metrics"
-            for name in (metric["id"] for metric in self._ask("GET", path)):
+        sources = (path for path, name in self._vertices(job).items() if name.startswith(SOURCE))
+        for metrics in (f"{path}/subtasks/metrics" for path in sources):
+            for name in (metric["id"] for metric in self._ask("GET", metrics)):
                 if name.endswith(f".{PENDING}"):
-                    found += self._ask("GET", f"{path}?get={quote(name, safe='')}&agg=sum")
+                    found += self._ask("GET", f"{metrics}?get={quote(name, safe='')}&agg=sum")
         return int(sum(one["sum"] for one in found)) if found else None
 
     def cancel(self, job: Job) -> None:
@@ -128,6 +129,11 @@ class FlinkCluster:
             LakehouseError: the savepoint failed.
         """
         return self._savepoint(job, "savepoints", {"cancel-job": False, "target-directory": folder}, timeout_seconds)
+
+    def _vertices(self, job: Job) -> dict[str, str]:
+        """Path and name of each of a job's chains of operators."""
+        path = f"/jobs/{job.job_id}"
+        return {f"{path}/vertices/{found['id']}": str(found["name"]) for found in self._ask("GET", path)["vertices"]}
 
     def _savepoint(self, job: Job, path: str, body: dict[str, Any], timeout_seconds: float) -> str:
         request = self._ask("POST", f"/jobs/{job.job_id}/{path}", body)["request-id"]

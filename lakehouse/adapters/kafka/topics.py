@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, cast
 
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaException, Message
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewPartitions
@@ -21,6 +20,7 @@ from lakehouse.adapters.kafka.client import (
     ensure_topic,
     topic_config,
 )
+from lakehouse.adapters.kafka.probe import committed, sent_at
 from lakehouse.errors import LakehouseError
 from lakehouse.naming import Topic
 
@@ -77,19 +77,31 @@ def describe_all(admin: KafkaAdmin) -> dict[str, Found]:
     """
     try:
         known = admin.list_topics(timeout=TIMEOUT_SECONDS).topics
-        sizes = {name: len(topic.partitions) for name, topic in known.items() if not name.startswith("__")}
-        resources = [ConfigResource(ResourceType.TOPIC, name) for name in sizes]
-        asked = admin.describe_configs(resources, request_timeout=TIMEOUT_SECONDS) if resources else {}
-        configs = {resource.name: future.result() for resource, future in asked.items()}
     except KafkaException as error:
         raise LakehouseError(f"Kafka does not say what topics there are: {admin.explain(error)}") from None
-    return {
-        name: Found(size, {key: str(entry.value) for key, entry in configs[name].items()})
-        for name, size in sorted(sizes.items())
-    }
+    sizes = {name: len(known[name].partitions) for name in sorted(known) if not name.startswith("__")}
+    configs = read_configs(admin, list(sizes))
+    return {name: Found(size, configs[name]) for name, size in sizes.items()}
 
 
-def plan(topics: Sequence[Topic], found: Mapping[str, Found]) -> list[Change]:
+def read_configs(admin: KafkaAdmin, topics: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The settings of topics that exist.
+
+    Raises:
+        LakehouseError: when the brokers refuse or do not answer.
+    """
+    if not topics:
+        return {}
+    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+    try:
+        asked = admin.describe_configs(resources, request_timeout=TIMEOUT_SECONDS)
+        configs = {resource.name: future.result() for resource, future in asked.items()}
+    except KafkaException as error:
+        raise LakehouseError(f"Kafka does not say how its topics are set: {admin.explain(error)}") from None
+    return {topic: {name: str(entry.value) for name, entry in config.items()} for topic, config in configs.items()}
+
+
+def plan(topics: Iterable[Topic], found: Mapping[str, Found]) -> list[Change]:
     """What differs, topic by topic, in the order of the topics."""
     changes = []
     for topic in topics:
@@ -149,29 +161,22 @@ def read(
     else:
         partition, offset = start
         places = {partition: max(state.partitions[partition].low, offset)}
-    waiting = {id_ for id_, place in places.items() if place < state.partitions[id_].end}
-    consumer.assign([TopicPartition(topic, id_, places[id_]) for id_ in waiting])
+    # At the end of a partition, or behind it, there is nothing to wait for.
+    places = {id_: place for id_, place in places.items() if place < state.partitions[id_].end}
     found: list[Record] = []
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while waiting and (start is None or len(found) < count):
-        for message in consumer.consume(count, 0.5):
-            error = message.error()
-            if error is None:
-                found.append(_record(message))
-                deadline = time.monotonic() + TIMEOUT_SECONDS
-            elif error.code() == KafkaError._PARTITION_EOF:
-                waiting.discard(message.partition() or 0)
-        if consumer.refusal or time.monotonic() > deadline:
-            raise LakehouseError(consumer.refusal or f"{topic}: Kafka sent nothing for {TIMEOUT_SECONDS:g} s")
+    for message in committed(consumer, topic, places):
+        found.append(_record(message))
+        if start and len(found) == count:
+            break
     found.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
-    return found[:count] if start else found[-count:]
+    return found if start else found[-count:]
 
 
 def _record(message: Message) -> Record:
     return Record(
         message.partition() or 0,
         message.offset() or 0,
-        datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC),
+        sent_at(message),
         message.key(),
         list(cast(Any, message.headers()) or ()),
         message.value(),
