@@ -16,7 +16,11 @@ import pytest
 from confluent_kafka.admin._acl import AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
+from lakehouse.adapters.iceberg.resource import IcebergResource
+from lakehouse.adapters.kafka.resource import KafkaResource
+from lakehouse.domains.conversions.automation import QUEUE
 from lakehouse.naming import CONVERSION_EVENTS, CONVERSIONS_DLQ
+from lakehouse.orchestration.landing import land_queue
 from lakehouse.stack.certificates import certificates_in, make_certificates
 from lakehouse.stack.files import server_folder
 from lakehouse.stack.kafka import BROKER, open_internal_admin
@@ -26,6 +30,7 @@ from lakehouse_tests.home import Home, open_home
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 COUNT = 500
+OFTEN = {"LAKEHOUSE_CHECKPOINT_SEC": "2"}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +50,13 @@ def drain(home: Home, **more: str) -> str:
     return done.stderr if done.returncode else ""
 
 
+def assert_complete(home: Home, *arguments: str, **more: str) -> dict[str, Any]:
+    """The report of an audit that finds every account closed."""
+    report: dict[str, Any] = json.loads(home.run("audit", "--json", *arguments, **more).stdout)
+    assert report["verdict"] == "complete", report
+    return report
+
+
 def refused(home: Home, **more: str) -> str:
     """What a producer says, nothing if it was let in."""
     done = home.run("produce", "pgr", "--count", "10", **more)
@@ -55,8 +67,7 @@ def refused(home: Home, **more: str) -> str:
 def test_what_came_in_before_and_after_the_change_is_landed(home: Home) -> None:
     home.produce(COUNT)
     assert drain(home) == ""
-    report = json.loads(home.run("audit", "--deep", "--json").stdout)
-    assert report["verdict"] == "complete"
+    report = assert_complete(home, "--deep")
     assert sum(account["bronze"] for account in report["accounts"]) == 2 * COUNT
 
 
@@ -66,11 +77,10 @@ def test_a_stream_is_let_in_and_lands_all_that_is_there(home: Home) -> None:
         shown = home.run("topics", "show", CONVERSIONS_DLQ.name, "--json").stdout
         return len(rows) + int(json.loads(shown)["partitions"]["0"]["end"])
 
-    often = {"LAKEHOUSE_CHECKPOINT_SEC": "2"}
-    home.up("flink", **often)
+    home.up("flink", **OFTEN)
     produced = ("produce", "conversions", "--count", str(COUNT), "--malformed", "0.1")
     for command in (("stream", "start", "conversions"), produced):
-        done = home.run(*command, **often)
+        done = home.run(*command, **OFTEN)
         assert done.returncode == 0, done.stderr
     deadline = time.monotonic() + 180
     while landed() < COUNT:
@@ -78,7 +88,9 @@ def test_a_stream_is_let_in_and_lands_all_that_is_there(home: Home) -> None:
         time.sleep(2)
     assert home.run("stream", "stop", "conversions").returncode == 0
     assert landed() == COUNT
-    assert json.loads(home.run("audit", "--json").stdout)["verdict"] == "complete"
+    with home.as_environment():
+        assert sum(commit.dead_letters for commit in land_queue(QUEUE, KafkaResource(), IcebergResource(), "run")) > 0
+    assert_complete(home, **OFTEN)
     home.run("down", "flink")
 
 
@@ -148,4 +160,4 @@ def test_without_security_everything_goes_on(home: Home) -> None:
     assert home.settings.kafka_security_protocol == "PLAINTEXT"
     home.produce(COUNT)
     assert drain(home) == ""
-    assert json.loads(home.run("audit", "--json").stdout)["verdict"] == "complete"
+    assert_complete(home, **OFTEN)
