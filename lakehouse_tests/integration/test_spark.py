@@ -14,6 +14,7 @@ import psycopg2
 import pyarrow as pa
 import pytest
 import requests
+from pyspark import StorageLevel
 from pyspark.sql import Observation, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import Row
@@ -129,6 +130,16 @@ def test_frames_go_there_and_back_through_arrow(spark: SparkSession) -> None:
     newest = frame.withColumn("place", F.row_number().over(newest_first)).filter("place = 1").drop("place")
     assert newest.orderBy("id").toArrow() == sent.slice(1)
     assert seen.get == {"rows": 3, "times": 2}
+
+
+def test_frames_that_are_kept_go_to_the_disk_where_memory_is_short(spark: SparkSession) -> None:
+    """The serializer that it writes them with loads classes for statistics, and all that these need."""
+    kept = spark.range(10_000).selectExpr("id", "cast(id as string) as text").persist(StorageLevel.DISK_ONLY)
+    try:
+        assert kept.count() == 10_000
+        assert kept.agg(F.sum("id")).toArrow().to_pylist() == [{"sum(id)": 49_995_000}]
+    finally:
+        kept.unpersist()
 
 
 def test_times_without_a_zone_are_utc(spark: SparkSession) -> None:
