@@ -563,7 +563,8 @@ def test_versions_tell_of_observations_in_whatever_order_they_come(
     since = {key: min(o[1] for o in new if o[0] == key) for key in {o[0] for o in new}}
     again = [o for o in seen if o[0] in since and o[1] >= since[o[0]]]
     begins = spark.createDataFrame([(key, moments[n]) for key, n in since.items()], f"key string, {SINCE} timestamp")
-    found = changes(THINGS, versions, frame(again), begins).toArrow().to_pylist()
+    with changes(THINGS, versions, frame(again), begins) as changed:
+        found = changed.toArrow().to_pylist()
     table = {(row[0], row[3]): row for row in told(versions)}
     hours = {moment: n for n, moment in moments.items()} | {None: None}
     for row in found:

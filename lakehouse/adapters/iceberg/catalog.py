@@ -40,6 +40,8 @@ TABLE_PROPERTIES = {
     # is looked at once in so many rows.
     "write.parquet.dict-size-bytes": str(64 * 1024),
     "write.parquet.page-row-limit": "4096",
+    # A merge of few rows into many adds files of deleted places, and leaves the others to maintenance.
+    "write.merge.mode": "merge-on-read",
     # Every commit writes a metadata file; without these two the old ones would pile up for ever.
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",

@@ -7,16 +7,16 @@ observations since, and what was before stays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import reduce
 from typing import TYPE_CHECKING
 
 from pyspark.sql import Window
 from pyspark.sql import functions as sf
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import DataFrame
 
 VALIDITY = ("valid_from", "valid_to", "is_current", "version")
 """Columns of every version: ``valid_from ≤ t < valid_to``, null while open; versions of a key count from 1."""
@@ -54,8 +54,13 @@ def build_versions(dimension: Dimension, observations: DataFrame) -> DataFrame:
     return _versions(dimension, observations.withColumn("_before", sf.lit(0)))
 
 
-def changes(dimension: Dimension, versions: DataFrame, observations: DataFrame, since: DataFrame) -> DataFrame:
+@contextmanager
+def changes(
+    dimension: Dimension, versions: DataFrame, observations: DataFrame, since: DataFrame
+) -> Iterator[DataFrame]:
     """What has to change in a table of versions, so that it tells of observations that came since.
+
+    Within the block all that is told of the keys is kept: the table is read for them once.
 
     Args:
         dimension: Which.
@@ -63,37 +68,38 @@ def changes(dimension: Dimension, versions: DataFrame, observations: DataFrame, 
         observations: Of each key whose history changes: all from a time on, old and new.
         since: These keys, and in `SINCE` that time.
 
-    Returns:
+    Yields:
         Columns of a version and `OPERATION`. A version is known by key and ``valid_from``; those that stay as they
         are are not among the rows.
     """
-    key, at = dimension.key, dimension.at
-    touched = versions.select(*dimension.version_columns).join(since, key)
-    is_before = sf.col("valid_from") < sf.col(SINCE)
-    newest_first = Window.partitionBy(key).orderBy(sf.col("valid_from").desc())
-    # The version that holds when the new story begins: it may be cut short, or go on. A thing that was gone has none.
-    anchors = touched.where(is_before).withColumn("_n", sf.row_number().over(newest_first)).where("_n = 1")
-    anchors = anchors.where(sf.col("valid_to").isNull() | (sf.col("valid_to") >= sf.col(SINCE)))
-    counted = touched.where(is_before).groupBy(key).agg(sf.max("version").alias("_counted"))
-    begun = anchors.select(
-        key,
-        sf.col("valid_from").alias(at),
-        *(sf.lit(None).cast(observations.schema[name].dataType).alias(name) for name in dimension.order),
-        *dimension.attributes,
-        *([sf.lit(False).alias(dimension.deleted)] if dimension.deleted else []),
-    )
-    columns = [key, at, *dimension.order, *dimension.attributes, *([dimension.deleted] if dimension.deleted else [])]
-    story = observations.select(*columns).unionByName(begun.select(*columns))
-    is_begun = begun.select(key, sf.lit(1).alias("_anchor"))
-    before = counted.join(is_begun, key, "left").select(
-        key, (sf.col("_counted") - sf.coalesce(sf.col("_anchor"), sf.lit(0))).alias("_before")
-    )
-    story = story.join(before, key, "left").fillna(0, ["_before"])
-    new = _versions(dimension, story)
-    old = touched.join(anchors.select(key, sf.col("valid_from").alias("_from")), key, "left").where(
-        ~is_before | (sf.col("valid_from") == sf.col("_from"))
-    )
-    return _difference(dimension, old.select(*dimension.version_columns), new)
+    told = _told(dimension, versions, observations, since).cache()
+    try:
+        story = told.where(sf.col("version").isNull() | sf.col("_is_anchor"))
+        yield _difference(dimension, told.where("_is_old"), _versions(dimension, story))
+    finally:
+        told.unpersist()
+
+
+def _told(dimension: Dimension, versions: DataFrame, observations: DataFrame, since: DataFrame) -> DataFrame:
+    """All that is told of the keys, versions and observations side by side, so that they are brought together once.
+
+    ``_is_old`` says of a version that it may change, ``_is_anchor`` that it holds when the new story begins: it may be
+    cut short, or go on; a thing that was gone has none. ``_before`` is the number of versions before the new story.
+    """
+    key = dimension.key
+    of_key = Window.partitionBy(key)
+    known = versions.select(*dimension.version_columns).join(since, key)
+    known = known.withColumn(dimension.at, sf.col("valid_from"))
+    told = known.unionByName(observations, allowMissingColumns=True)
+    is_before = sf.col("version").isNotNull() & (sf.col("valid_from") < sf.col(SINCE))
+    told = told.withColumn("_last", sf.max(sf.when(is_before, sf.col("valid_from"))).over(of_key))
+    told = told.withColumn("_counted", sf.max(sf.when(is_before, sf.col("version"))).over(of_key))
+    goes_on = sf.col("valid_to").isNull() | (sf.col("valid_to") >= sf.col(SINCE))
+    is_anchor = is_before & (sf.col("valid_from") == sf.col("_last")) & goes_on
+    told = told.withColumn("_is_anchor", sf.coalesce(is_anchor, sf.lit(False)))
+    anchors = sf.max(sf.col("_is_anchor").cast("int")).over(of_key)
+    told = told.withColumn("_before", sf.coalesce(sf.col("_counted"), sf.lit(0)) - anchors)
+    return told.withColumn("_is_old", sf.col("version").isNotNull() & (~is_before | sf.col("_is_anchor")))
 
 
 def _versions(dimension: Dimension, story: DataFrame) -> DataFrame:
@@ -121,32 +127,27 @@ def _versions(dimension: Dimension, story: DataFrame) -> DataFrame:
 
 def _difference(dimension: Dimension, old: DataFrame, new: DataFrame) -> DataFrame:
     key = dimension.key
-    compared = (*dimension.attributes, "valid_to", "is_current", "version")
-    left = new.select(key, "valid_from", *compared, sf.lit(True).alias("_new"))
-    right = old.select(
-        sf.col(key).alias("_key"),
-        sf.col("valid_from").alias("_from"),
-        *(sf.col(name).alias(f"_{name}") for name in compared),
+    said = (*dimension.attributes, "valid_to", "is_current", "version")
+    both = new.select(key, "valid_from", sf.struct(*said).alias("_new")).unionByName(
+        old.select(key, "valid_from", sf.struct(*said).alias("_old")), allowMissingColumns=True
     )
-    both = left.join(right, (sf.col(key) == sf.col("_key")) & (sf.col("valid_from") == sf.col("_from")), "full")
-    is_same = reduce(_and, (sf.col(name).eqNullSafe(sf.col(f"_{name}")) for name in compared))
+    both = both.groupBy(key, "valid_from").agg(
+        *(sf.first(name, ignorenulls=True).alias(name) for name in ("_new", "_old"))
+    )
     operation = (
-        sf.when(sf.col("_new").isNull(), DELETE).when(sf.col("_key").isNull(), INSERT).when(~is_same, sf.lit(UPDATE))
+        sf.when(sf.col("_new").isNull(), DELETE)
+        .when(sf.col("_old").isNull(), INSERT)
+        .when(~sf.col("_new").eqNullSafe(sf.col("_old")), sf.lit(UPDATE))
     )
     found = both.withColumn(OPERATION, operation).where(sf.col(OPERATION).isNotNull())
+    values = {name: sf.col(f"_new.{name}").alias(name) for name in said}
     return found.select(
-        sf.coalesce(sf.col(key), sf.col("_key")).alias(key),
-        *dimension.attributes,
-        sf.coalesce(sf.col("valid_from"), sf.col("_from")).alias("valid_from"),
-        "valid_to",
-        "is_current",
-        "version",
+        key,
+        *(values[name] for name in dimension.attributes),
+        "valid_from",
+        *(values[name] for name in ("valid_to", "is_current", "version")),
         OPERATION,
     )
-
-
-def _and(one: Column, other: Column) -> Column:
-    return one & other
 
 
 def merge(table: str, found: DataFrame, dimension: Dimension, others: Sequence[str]) -> None:

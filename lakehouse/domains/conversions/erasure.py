@@ -32,7 +32,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.maintenance.compaction import compact
 from lakehouse.maintenance.erasure import Change, Selection, forget, is_remembered, rewrite, select
 from lakehouse.maintenance.state import measure
-from lakehouse.naming import CONVERSIONS, CONVERSIONS_DLQ, CONVERSIONS_TOPIC, TableName
+from lakehouse.naming import CONVERSIONS, CONVERSIONS_DLQ, CONVERSIONS_TOPIC, DIM_USERS, TableName
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -78,7 +78,7 @@ def erase(settings: Settings, work: Workspace, user: str, *, on_step: Step = lam
     Silver and gold read on meanwhile: no reader's position is left in the snapshots that go.
 
     Args:
-        settings: Where Trino is, which is asked where rows were deleted by SQL: their files still hold them.
+        settings: Where Trino is, which is asked where rows were deleted by files beside theirs, which hold them still.
         work: Where, as everyone sees it; nobody else makes silver and gold meanwhile.
         user: The id, as in `user_id`.
         on_step: Told what is being done.
@@ -113,6 +113,7 @@ def erase(settings: Settings, work: Workspace, user: str, *, on_step: Step = lam
     else:
         raise LakehouseError("events of this user go on being landed; erase again when they have ended")
     make(silver.build_users)
+    _put_together(settings, catalog, DIM_USERS)
     days = pc.unique(_rows(catalog, tables.CONVERSION, user, "event_time")["event_time"].cast(pa.date32()))
     named = {silver.DAYS: silver.saying(sorted(map(str, days.to_pylist())))}
     settle(tables.CONVERSION, partial(blanked, tables.CONVERSION, now), Operation.OVERWRITE, **named)
@@ -146,10 +147,15 @@ def _prepare(settings: Settings, work: Workspace, user: str) -> None:
             raise LakehouseError(
                 f"{contract.table}: {', '.join(names)} would keep an older snapshot; drop it first, then erase again"
             )
-        if measure(table).delete_files:
-            compact(settings, contract.table)
+        _put_together(settings, work.catalog, contract.table)
     for contract in (CONVERSION_EVENT, DEAD_LETTER):
         ensure_table(work.catalog, contract)
+
+
+def _put_together(settings: Settings, catalog: Catalog, name: TableName) -> None:
+    """Write files anew whose rows were deleted by other files, beside them: they hold them still."""
+    if measure(catalog.load_table(name.identifier)).delete_files:
+        compact(settings, name)
 
 
 def _places(user: str) -> Iterable[tuple[Contract, Selection]]:

@@ -201,15 +201,16 @@ def build_users(work: Workspace) -> Built:
         known = versions.select("user_id").union(observed.select("user_id")).distinct()
         begins = known.withColumn(SINCE, sf.timestamp_micros(sf.lit(_BEFORE_ALL)))
     observed = observed.select("user_id", "event_time", *USERS.order, *USERS.attributes).cache()
-    found = audited(changes(USERS, versions, observed, begins), work, read).cache()
     try:
-        count = found.count()
+        with changes(USERS, versions, observed, begins) as changed:
+            found = audited(changed, work, read).cache()
+            count = found.count()
         if count:
             with work.committing({CONVERSIONS: read.end}):
                 merge(work.target(DIM_USERS), found, USERS, [column.name for column in AUDIT])
+        found.unpersist()
         pass_over(work, USER_VERSION, read)
     finally:
-        found.unpersist()
         observed.unpersist()
     return Built(DIM_USERS, read.mode, count)
 
