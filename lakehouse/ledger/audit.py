@@ -72,7 +72,11 @@ def audit(
     duplicates_table = find_table(catalog, DUPLICATE.table) if pipelines else None
     duplicates = take_census(duplicates_table, deep=deep)
     streams = {pipeline: take_census(table, deep=deep) for pipeline, table in streamed.items()}
-    if _marks_differ(letters, [*censuses.values(), *streams.values()]) or _marks_differ(duplicates, streams.values()):
+    read = {topic for topics_ in names.values() for topic in topics_}
+    read |= {topic for pipeline in pipelines for topic in (pipeline.topic.name, pipeline.refused.name)}
+    if _marks_differ(letters, [*censuses.values(), *streams.values()], read):
+        return deeper()
+    if _marks_differ(duplicates, streams.values(), read):
         return deeper()
     deliveries = {
         name: _deliveries(table, before[name], completed(catalog, name), censuses[name])
@@ -84,6 +88,7 @@ def audit(
     if not deep and _is_doubtful(deliveries.values(), censuses.values(), letters):
         return deeper()
     accounts: list[Account] = []
+    verified: list[tuple[Table, Census, dict[Key, int]]] = []
     for name, table in tables.items():
         rows = censuses[name]
         found = [
@@ -101,21 +106,25 @@ def audit(
             found += _table_account(catalog, name, table, rows)
         accounts += found
         if table is not None and all(account.closes for account in found):
-            _remember(table, rows, _positions(found))
+            verified.append((table, rows, _positions(found)))
     for pipeline, table in streamed.items():
         landed = Landed(streams[pipeline], duplicates, letters)
         found = _stream_accounts(pipeline, table, landed, letters_table, topics, probe, settled_before)
         if table is not None:
             found += _table_account(catalog, pipeline.contract.table, table, landed.rows)
             if all(account.closes for account in found) and _is_covered(landed.rows, _positions(found)):
-                _remember(table, landed.rows, _positions(found))
+                verified.append((table, landed.rows, _positions(found)))
         accounts += found
     positions = _positions(accounts)
     deliveries_known = {(source, 0) for entries in deliveries.values() for source in entries}
-    if all(account.closes for account in accounts):
-        for shared, census in ((letters_table, letters), (duplicates_table, duplicates)):
-            if shared is not None and _is_covered(census, positions, deliveries_known):
-                _remember(shared, census, positions)
+    shared = [(t, census) for t, census in ((letters_table, letters), (duplicates_table, duplicates)) if t is not None]
+    # All marks move together or not at all: a table is compared with what it shares with others, as of the same offset.
+    # So an audit of one domain leaves them as they are where others have something in the shared tables.
+    if all(account.closes for account in accounts) and all(
+        _is_covered(census, positions, deliveries_known) for _, census in shared
+    ):
+        for marked, census, reached in (*verified, *((table, census, positions) for table, census in shared)):
+            _remember(marked, census, reached)
     counted = {name: table for name, table in (*tables.items(), *((p.contract.table, t) for p, t in streamed.items()))}
     counted[DEAD_LETTER.table] = letters_table
     erased = {str(name): count_erased(table) for name, table in counted.items() if table is not None}
@@ -227,10 +236,14 @@ def _positions(accounts: Iterable[Account]) -> dict[Key, int]:
     return {(a.source, a.partition): a.position for a in accounts if a.partition is not None}
 
 
-def _marks_differ(letters: Census, censuses: Iterable[Census]) -> bool:
-    """Whether letters were verified further or less far than their rows, so that neither can be skipped."""
+def _marks_differ(shared: Census, censuses: Iterable[Census], read: Collection[str]) -> bool:
+    """Whether what a shared table has was verified further or less far than its rows, so that neither can be skipped.
+
+    What it has of sources that this audit does not read is none of its business.
+    """
     verified = {key: position for rows in censuses for key, (_, position) in rows.verified.items()}
-    return any(verified.get(key) != position for key, (_, position) in letters.verified.items())
+    own = {*read, *(source for source, _ in verified)}
+    return any(verified.get(key) != at for key, (_, at) in shared.verified.items() if key[0] in own)
 
 
 def _remember(table: Table, census: Census, positions: dict[Key, int]) -> None:

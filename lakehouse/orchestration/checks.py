@@ -56,8 +56,28 @@ def build_stream_check(pipeline: Pipeline) -> dg.AssetChecksDefinition:
     return every_offset_is_accounted_for
 
 
-def _verdict(report: "Report", source: str) -> dg.AssetCheckResult:
-    own = [account for account in report.accounts if account.source == source]
+def build_audit_check(feeds: Sequence[Feed], pipelines: Sequence[Pipeline]) -> dg.AssetChecksDefinition:
+    """The whole audit as a check: it alone can remember what it verified, for all domains share some tables."""
+
+    @dg.asset_check(
+        asset=dg.AssetKey(DEAD_LETTERS.key),
+        name="everything_is_accounted_for",
+        description="The audit of every domain, as `lakehouse audit` makes it; the next ones read only what is new.",
+    )
+    def everything_is_accounted_for(kafka: KafkaResource, iceberg: IcebergResource) -> dg.AssetCheckResult:
+        from lakehouse.ledger.audit import audit
+        from lakehouse.ledger.streamed import settled_before
+
+        due = settled_before(settings_module.load())
+        return _verdict(
+            audit(iceberg.catalog(), feeds, kafka.topic, kafka.probe, pipelines=pipelines, settled_before=due)
+        )
+
+    return everything_is_accounted_for
+
+
+def _verdict(report: "Report", source: str | None = None) -> dg.AssetCheckResult:
+    own = [account for account in report.accounts if source in (None, account.source)]
     return dg.AssetCheckResult(
         passed=report.verdict == "complete",
         metadata={

@@ -14,7 +14,7 @@ from lakehouse.contracts.expired_snapshot import EXPIRED_SNAPSHOT
 from lakehouse.contracts.replay import REPLAY
 from lakehouse.ledger.feed import Feed
 from lakehouse.naming import DEAD_LETTERS, Domain
-from lakehouse.orchestration.checks import build_refusal_check
+from lakehouse.orchestration.checks import build_audit_check, build_refusal_check
 from lakehouse.orchestration.dbt import build_dbt_assets
 from lakehouse.orchestration.describe import describe_contract, freshness, staging_key
 from lakehouse.orchestration.scheduled import build_scheduled_job
@@ -33,11 +33,12 @@ def build_platform(feeds: Sequence[Feed], files: Sequence[Contract], pipelines: 
     folders = [staging_key(contract) for contract in files]
     refusing = [*topics, *queues, *folders]
     few_records_are_refused = build_refusal_check(feeds)
+    everything_is_accounted_for = build_audit_check(feeds, pipelines)
     hourly, hourly_schedule = build_scheduled_job(
         "platform_hourly",
-        dg.AssetSelection.checks(few_records_are_refused),
+        dg.AssetSelection.checks(few_records_are_refused, everything_is_accounted_for),
         cron="10 * * * *",
-        description="Looks at what all domains share: how much was refused.",
+        description="Looks at what all domains share: how much was refused, and whether every account closes.",
     )
     return dg.Definitions(
         assets=[
@@ -50,7 +51,7 @@ def build_platform(feeds: Sequence[Feed], files: Sequence[Contract], pipelines: 
             dg.AssetSpec(**describe_contract(EXPIRED_SNAPSHOT), deps=[MAINTENANCE], kinds={"python", "iceberg"}),
             build_dbt_assets(Domain.PLATFORM, freshness_policy=freshness(warn_hours=26, fail_hours=50)),
         ],
-        asset_checks=[few_records_are_refused],
+        asset_checks=[few_records_are_refused, everything_is_accounted_for],
         jobs=[hourly],
         schedules=[hourly_schedule],
     )

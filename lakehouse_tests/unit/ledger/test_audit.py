@@ -174,23 +174,57 @@ def test_rows_written_by_sql_are_named_as_such(landed: SqlCatalog) -> None:
     assert [account.direct for account in report.accounts] == [0, 1]
 
 
-def test_an_audit_reads_only_what_came_since_the_last_one(landed: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many files of a table audits read, table by table."""
     from lakehouse.ledger import census
 
-    read: list[int] = []
+    found: list[int] = []
     original = census._read
 
     def counted(table: Table, tasks: list[FileScanTask]) -> pa.Table:
-        read.append(len(tasks))
+        found.append(len(tasks))
         return original(table, tasks)
 
     monkeypatch.setattr(census, "_read", counted)
+    return found
+
+
+def test_an_audit_reads_only_what_came_since_the_last_one(landed: SqlCatalog, read: list[int]) -> None:
     run(landed)
     run(landed)
     LedgeredWriter(landed, SERVICE_EVENT, TOPIC, run_id="run").append(kafka_batch(numbered(range(20, 30))))
     report = run(landed, end=30)
     assert (report.verdict, read) == ("complete", [2, 2, 1])  # letters and rows; nothing; the new rows
     assert report.accounts[0].bronze == 28
+
+
+def test_the_audit_of_one_domain_reads_only_what_came_since_the_last_one_of_all(
+    landed: SqlCatalog, read: list[int]
+) -> None:
+    """They share the table of dead letters, of which an audit of one cannot say how far it was verified."""
+    other = replace(SERVICE_EVENT, name="other", table=replace(SERVICE_EVENT.table, table="other_events"))
+    batch = replace(kafka_batch(numbered(range(10), bad=[4])), source="other")
+    LedgeredWriter(landed, other, "other", run_id="run").append(batch)
+    feeds = [FEED, Feed(replace(PGR_EVENTS_TOPIC, name="other"), other)]
+    ends = {TOPIC: 20, "other": 10}
+
+    def run_of(*audited: Feed) -> Report:
+        def topic(name: str) -> TopicState:
+            return TopicState(TOPIC_ID, {0: PartitionState(0, ends[name])})
+
+        return audit(landed, audited, topic, lambda *_: {})
+
+    assert run_of(*feeds).verdict == "complete"
+    read.clear()
+    for end in (30, 40):
+        LedgeredWriter(landed, SERVICE_EVENT, TOPIC, run_id="run").append(kafka_batch(numbered(range(end - 10, end))))
+        ends[TOPIC] = end
+        assert run_of(FEED).verdict == "complete"
+    assert read == [1, 2], "the new rows, until an audit of all has verified them"
+    assert run_of(*feeds).verdict == "complete"
+    assert run_of(FEED).verdict == "complete"
+    assert read == [1, 2, 2]
 
 
 def test_letters_of_a_batch_that_was_cut_off_are_in_flight_and_no_gap(landed: SqlCatalog) -> None:
