@@ -605,7 +605,7 @@ def test_a_backfill_takes_its_days_and_leaves_the_position(warehouse: Warehouse)
     assert snapshots(warehouse) == unchanged, "a backfill that finds nothing to mend writes nothing"
 
 
-@pytest.mark.parametrize("seed", [11, 12, 13])
+@pytest.mark.parametrize("seed", [11, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (12, 13))])
 def test_refreshes_and_backfills_in_any_order_leave_what_a_full_rebuild_would(warehouse: Warehouse, seed: int) -> None:
     """Slices of a random delivery, each followed by a refresh or a backfill; then bronze is mended and backfilled."""
     rng = random.Random(seed)
