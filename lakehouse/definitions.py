@@ -12,6 +12,7 @@ from lakehouse.domains.conversions import definitions as conversions
 from lakehouse.domains.feeds import FEEDS, FILES
 from lakehouse.domains.pgr import definitions as pgr
 from lakehouse.domains.pipelines import PIPELINES
+from lakehouse.domains.players import definitions as players
 from lakehouse.orchestration.alerts import build_alerts
 from lakehouse.orchestration.platform import build_platform
 from lakehouse.orchestration.upkeep import build_maintenance
@@ -19,6 +20,7 @@ from lakehouse.orchestration.upkeep import build_maintenance
 defs = dg.Definitions.merge(
     conversions.defs,
     pgr.defs,
+    players.defs,
     build_platform(FEEDS, [FILES], PIPELINES),
     build_maintenance(),
     build_alerts(),

@@ -38,6 +38,7 @@ class Domain(StrEnum):
 
     PLATFORM = "platform"
     PGR = "pgr"
+    PLAYERS = "players"
     CONVERSIONS = "conversions"
 
 
@@ -94,6 +95,7 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """Largest message that broker, topics, producers and consumers agree on."""
 
 SERVICE_EVENTS = TableName(Layer.BRONZE, "service_events_raw", Domain.PGR)
+PLAYER_EVENTS = TableName(Layer.BRONZE, "player_events", Domain.PLAYERS)
 CONVERSION_EVENTS = TableName(Layer.BRONZE, "conversion_events", Domain.CONVERSIONS)
 DUPLICATES = TableName(Layer.BRONZE, "duplicates", Domain.PLATFORM)
 DELIVERIES = TableName(Layer.BRONZE, "deliveries", Domain.PLATFORM)
@@ -117,6 +119,7 @@ BACKFILL_LOG = TableName(Layer.GOLD, "backfill_log", Domain.CONVERSIONS)
 
 TABLES = (
     SERVICE_EVENTS,
+    PLAYER_EVENTS,
     CONVERSION_EVENTS,
     DUPLICATES,
     DELIVERIES,
@@ -141,10 +144,12 @@ TABLES = (
 """All tables of the lakehouse."""
 
 PGR_EVENTS_TOPIC = Topic("pgr-events", Domain.PGR, key="entity_id", partitions=3, retention_hours=7 * 24)
+PLAYER_EVENTS_TOPIC = Topic("player.events.raw", Domain.PLAYERS, key="player_id", partitions=3, retention_hours=7 * 24)
+SYSTEM_DLQ = Topic("system.dlq", Domain.PLAYERS, key="none", partitions=1, retention_hours=30 * 24)
 CONVERSIONS_TOPIC = Topic(
     "roman-numeral-events", Domain.CONVERSIONS, key="event_id", partitions=3, retention_hours=7 * 24
 )
 CONVERSIONS_DLQ = Topic(
     "roman-numeral-events-dlq", Domain.CONVERSIONS, key="none", partitions=1, retention_hours=30 * 24
 )
-TOPICS = (PGR_EVENTS_TOPIC, CONVERSIONS_TOPIC, CONVERSIONS_DLQ)
+TOPICS = (PGR_EVENTS_TOPIC, PLAYER_EVENTS_TOPIC, SYSTEM_DLQ, CONVERSIONS_TOPIC, CONVERSIONS_DLQ)

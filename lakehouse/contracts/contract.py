@@ -53,6 +53,12 @@ class Column:
     """Documented values. Others are accepted and counted by a check."""
     unit: str | None = None
     is_personal: bool = False
+    path: str | None = None
+    """Where a record carries it, if not under its own name; a dot leads into an object, as in ``data.score``."""
+    bounds: tuple[int, int] | None = None
+    """Least and greatest value; others are refused."""
+    needed_for: tuple[str, str] | None = None
+    """An earlier field and its value in the records that must carry this one; of others it is not read."""
     derived: str | None = None
     """SQL over the typed columns, for when the record does not carry a value; in the dialect of the validator."""
 

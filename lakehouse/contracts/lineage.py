@@ -19,6 +19,10 @@ LATENESS = (
 )
 """How late a record was, as the stream that landed it saw it."""
 
+RAW_PAYLOAD = Column(
+    "raw_payload", Type.STRING, "The record as received, with every field it carried.", is_personal=True
+)
+
 REPLAYED_AT = Column(
     "replayed_at", Type.TIMESTAMP, "When the row was made of a dead letter, which goes on being one; else null (UTC)."
 )
@@ -28,6 +32,9 @@ ERASED_AT = Column(
     Type.TIMESTAMP,
     "When all that told of a person was blanked, on request: payload and personal columns; else null (UTC).",
 )
+
+STREAMED = (RAW_PAYLOAD, *KAFKA_COORDINATES, *LATENESS, INGESTED_AT, ERASED_AT)
+"""What a stream adds to the fields of a record."""
 
 DELIVERY_COORDINATES = (
     Column(

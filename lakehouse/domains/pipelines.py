@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from lakehouse.domains.conversions.stream import PIPELINE as CONVERSIONS
+from lakehouse.domains.players.stream import PIPELINE as PLAYERS
 from lakehouse.errors import LakehouseError
 from lakehouse.streaming.statements import Pipeline
 
-PIPELINES = (CONVERSIONS,)
+PIPELINES = (PLAYERS, CONVERSIONS)
 
 
 def pipeline_named(name: str) -> Pipeline:

@@ -36,6 +36,13 @@ class StreamAutomation:
     sensor: dg.SensorDefinition
 
 
+def has_begun(pipeline: Pipeline) -> bool:
+    """Whether the stream was ever started: where nobody uses its domain, the domain's engines need not be there."""
+    from lakehouse.adapters.iceberg.catalog import find_table
+
+    return find_table(IcebergResource().catalog(), pipeline.contract.table) is not None
+
+
 def build_stream(pipeline: Pipeline) -> StreamAutomation:
     """Jobs that start and stop a pipeline, and the sensor that watches it."""
     start = _build_job(pipeline, "start", "Starts the pipeline from the state it left; ends a stuck job first.")

@@ -212,9 +212,15 @@ FROM records WHERE parsed.error_type IS NOT NULL"""
 
 def fields_of(contract: Contract) -> str:
     """What the parser must know of the contract's fields."""
-    return ";".join(
-        f"{c.name}:{c.type}:{'required' if c.required else 'optional'}:{c.max_length or 0}" for c in contract.fields
-    )
+    return ";".join(map(_told, contract.fields))
+
+
+def _told(column: Column) -> str:
+    parts = [column.name, column.type, "required" if column.required else "optional", str(column.max_length or 0)]
+    if column.path or column.bounds or column.needed_for:
+        least, most = column.bounds or ("", "")
+        parts += [column.path or "", str(least), str(most), "=".join(column.needed_for or ())]
+    return ":".join(parts)
 
 
 def _insert(pipeline: Pipeline, contract: Contract, condition: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
-from lakehouse.naming import CONVERSIONS_DLQ, CONVERSIONS_TOPIC, PGR_EVENTS_TOPIC
+from lakehouse.naming import CONVERSIONS_DLQ, CONVERSIONS_TOPIC, PGR_EVENTS_TOPIC, TOPICS
 from lakehouse_tests.home import Home, open_home
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -53,6 +53,7 @@ def test_apply_shows_its_plan_first_and_never_makes_anything_smaller(home: Home,
     assert "stays: it is never made smaller" in told.stdout
     states = {name: row["state"] for name, row in listed(home).items()}
     assert states == {
+        **{topic.name: "as designed" for topic in TOPICS},
         kept: "differs",
         changed: "differs",
         missing: "missing",

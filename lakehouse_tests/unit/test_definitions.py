@@ -36,6 +36,7 @@ PLATFORM = {
     "gold/dim_date",
 }
 STREAMED = {"kafka/roman_numeral_events", "kafka/roman_numeral_events_dlq", "bronze/conversion_events"}
+PLAYERS = {"kafka/player_events_raw", "kafka/system_dlq", "bronze/player_events"}
 CONVERSIONS = STREAMED | {
     "silver/conversions",
     "silver/dim_users",
@@ -47,7 +48,7 @@ CONVERSIONS = STREAMED | {
     "gold/number_popularity",
     "gold/backfill_log",
 }
-TABLES |= CONVERSIONS
+TABLES |= CONVERSIONS | PLAYERS
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
         key = waiting.pop()
         upstream.add(key.to_user_string())
         waiting |= graph.get(key).parent_keys
-    assert upstream == TABLES - PLATFORM - CONVERSIONS
+    assert upstream == TABLES - PLATFORM - CONVERSIONS - PLAYERS
     waiting = {dg.AssetKey(["gold", "conversions_daily"])}
     upstream = set()
     while waiting:
@@ -81,13 +82,16 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
     assert {"kafka/roman_numeral_events", "silver/dim_users", "gold/fact_conversions"} <= upstream
     files = dg.AssetKey(["staging", "service_events_raw"])
     assert graph.get(dg.AssetKey(["bronze", "deliveries"])).parent_keys == {files}
-    streamed = dg.AssetKey(["kafka", "roman_numeral_events"])
-    for name in STREAMED - {"kafka/roman_numeral_events"} | {"bronze/duplicates"}:
-        assert graph.get(dg.AssetKey(name.split("/"))).parent_keys == {streamed}
+    for topic, others in (("kafka/roman_numeral_events", STREAMED), ("kafka/player_events_raw", PLAYERS)):
+        for name in others - {topic}:
+            assert graph.get(dg.AssetKey(name.split("/"))).parent_keys == {dg.AssetKey(topic.split("/"))}
+    streamed = {dg.AssetKey(["kafka", "roman_numeral_events"]), dg.AssetKey(["kafka", "player_events_raw"])}
+    assert graph.get(dg.AssetKey(["bronze", "duplicates"])).parent_keys == streamed
     assert graph.get(dg.AssetKey(["bronze", "dead_letters"])).parent_keys == {
         files,
         dg.AssetKey(["kafka", "pgr_events"]),
         dg.AssetKey(["kafka", "roman_numeral_events_dlq"]),
+        dg.AssetKey(["kafka", "system_dlq"]),
     }
 
 
@@ -95,7 +99,8 @@ def test_every_table_has_group_owner_layer_kinds_and_description(repository: dg.
     for key in repository.asset_graph.get_all_asset_keys():
         node = repository.asset_graph.get(key)
         name = key.to_user_string()
-        assert node.group_name == ("platform" if name in PLATFORM else "conversions" if name in CONVERSIONS else "pgr")
+        groups = {"platform": PLATFORM, "conversions": CONVERSIONS, "players": PLAYERS}
+        assert node.group_name == next((group for group, names in groups.items() if name in names), "pgr")
         assert node.owners
         assert {"layer", "domain"} <= set(node.tags)
         assert node.kinds

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import dagster as dg
 
-from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.domains.conversions.assets import backfill_log, erase_user, gold_assets, silver_assets
 from lakehouse.domains.conversions.checks import every_offset_is_accounted_for, stream_and_batch_agree
 from lakehouse.domains.conversions.stream import PIPELINE
 from lakehouse.ledger.feed import Feed
-from lakehouse.naming import CONVERSION_EVENTS, CONVERSIONS_DLQ, DIM_DATE, Domain
+from lakehouse.naming import CONVERSIONS_DLQ, DIM_DATE, Domain
 from lakehouse.orchestration.landing import BATCH, KIND_TAG, build_drain_sensor, build_queue_job
 from lakehouse.orchestration.scheduled import build_scheduled_job
-from lakehouse.orchestration.streams import build_stream
+from lakehouse.orchestration.streams import build_stream, has_begun
 
 QUEUE = Feed(CONVERSIONS_DLQ, DEAD_LETTER)
 
@@ -21,20 +22,12 @@ conversions_micro_batch = build_queue_job(Domain.CONVERSIONS, QUEUE)
 conversions_micro_batch_sensor = build_drain_sensor(Domain.CONVERSIONS, [QUEUE], conversions_micro_batch)
 conversions_stream = build_stream(PIPELINE)
 
-
-def has_begun() -> bool:
-    """Whether the stream was ever started: where nobody uses the conversions, Spark need not be there."""
-    from lakehouse.adapters.iceberg.catalog import find_table
-
-    return find_table(IcebergResource().catalog(), CONVERSION_EVENTS) is not None
-
-
 # Before maintenance, which is at 40 past and keeps the snapshots that silver has not read.
 conversions_silver, conversions_silver_schedule = build_scheduled_job(
     "conversions_silver",
     dg.AssetSelection.assets(*silver_assets) | dg.AssetSelection.checks(every_offset_is_accounted_for),
     cron="25 * * * *",
-    is_due=has_begun,
+    is_due=partial(has_begun, PIPELINE),
     description="Takes what is new in bronze into silver and the history of users, and holds bronze against the topic.",
 )
 conversions_gold, conversions_gold_schedule = build_scheduled_job(
@@ -42,7 +35,7 @@ conversions_gold, conversions_gold_schedule = build_scheduled_job(
     dg.AssetSelection.assets(*gold_assets, dg.AssetKey(DIM_DATE.key))
     | dg.AssetSelection.checks(stream_and_batch_agree),
     cron="30 0 * * *",
-    is_due=has_begun,
+    is_due=partial(has_begun, PIPELINE),
     description="Makes the days of the star schema anew that have news, and the calendar where days of it are missing.",
 )
 conversions_backfill = dg.define_asset_job(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lakehouse.contracts.contract import Column, Contract, Transform, Type
-from lakehouse.contracts.lineage import ERASED_AT, INGESTED_AT, KAFKA_COORDINATES, LATENESS
+from lakehouse.contracts.lineage import RAW_PAYLOAD, STREAMED
 from lakehouse.naming import CONVERSION_EVENTS
 
 ID_LENGTH = 100
@@ -50,17 +50,11 @@ CONVERSION_EVENT = Contract(
         Column("response_time_nanos", Type.LONG, "How long the answer took.", unit="ns"),
         Column("status", Type.STRING, "How it ended.", max_length=ID_LENGTH, known_values=("SUCCESS", "ERROR")),
     ),
-    lineage=(
-        Column("raw_payload", Type.STRING, "The record as received, with every field it carried.", is_personal=True),
-        *KAFKA_COORDINATES,
-        *LATENESS,
-        INGESTED_AT,
-        ERASED_AT,
-    ),
+    lineage=STREAMED,
     partition_by=(("event_time", Transform.DAY),),
     event_id="event_id",
     event_time="event_time",
-    raw_payload="raw_payload",
+    raw_payload=RAW_PAYLOAD.name,
 )
 
 

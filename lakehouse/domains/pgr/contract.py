@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from lakehouse.contracts.contract import Column, Contract, Rule, Transform, Type
-from lakehouse.contracts.lineage import DELIVERY_COORDINATES, INGESTED_AT, KAFKA_COORDINATES, REPLAYED_AT
+from lakehouse.contracts.lineage import (
+    DELIVERY_COORDINATES,
+    INGESTED_AT,
+    KAFKA_COORDINATES,
+    RAW_PAYLOAD,
+    REPLAYED_AT,
+)
 from lakehouse.naming import SERVICE_EVENTS
 
 ID_LENGTH = 100
@@ -109,7 +115,7 @@ SERVICE_EVENT = Contract(
         ),
     ),
     lineage=(
-        Column("raw_payload", Type.STRING, "The record as received, with every field it carried.", is_personal=True),
+        RAW_PAYLOAD,
         *KAFKA_COORDINATES,
         INGESTED_AT,
         *DELIVERY_COORDINATES,
@@ -118,7 +124,7 @@ SERVICE_EVENT = Contract(
     partition_by=(("event_date", Transform.IDENTITY), ("service", Transform.IDENTITY)),
     event_id="event_id",
     event_time="event_time",
-    raw_payload="raw_payload",
+    raw_payload=RAW_PAYLOAD.name,
     rules=(
         Rule(
             "DATE_MISMATCH",

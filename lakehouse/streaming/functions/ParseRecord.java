@@ -26,7 +26,9 @@ import org.apache.flink.table.functions.ScalarFunction;
 /**
  * Reads a JSON record once and answers with its fields or with what is wrong with it, never with both: so no record
  * can fall between the table and the dead letters. What a record must look like is the second argument, made from the
- * contract (see statements.py): `name:type:required:longest;…`, where a name also stands for its camelCase spelling.
+ * contract (see statements.py): `name:type:required:longest;…`, where a name also stands for its camelCase spelling. Four
+ * more parts may follow: the path under which the record carries the field, if it is another one (`data.score`), its
+ * least and its greatest value, and `field=value` of the records that must have it; of others it is not read.
  */
 public class ParseRecord extends ScalarFunction {
     private static final long FUTURE_SECONDS = 3600;
@@ -45,8 +47,14 @@ public class ParseRecord extends ScalarFunction {
     private transient String known;
     private transient Field[] fields;
     private transient Map<String, Field> byName;
+    private transient Map<String, Map<String, Field>> inside;
 
-    private record Field(int position, String name, String type, boolean isRequired, int longest) {}
+    private record Field(
+            int position, String path, String type, boolean isRequired, int longest, long least, long most,
+            Field decider, String neededFor) {}
+
+    /** What a record carries for a field that is read only if another one says so, which may come later. */
+    private record Deferred(JsonToken token, String text) {}
 
     private record Answer(byte[] value, Instant sentAt, String contract, RowData row) {
         boolean isOf(byte[] value, Instant sentAt, String contract) {
@@ -106,15 +114,24 @@ public class ParseRecord extends ScalarFunction {
         }
         String[] texts = new String[fields.length];
         Instant[] times = new Instant[fields.length];
+        Deferred[] deferred = new Deferred[fields.length];
         try (JsonParser parser = JSON.createParser(payload)) {
-            readObject(parser, texts, times);
+            readObject(parser, payload, texts, times, deferred);
         } catch (IOException error) {
             throw new Refused("INVALID_JSON", "the record is not valid JSON");
         }
         Instant eventTime = null;
         for (Field field : fields) {
-            if (field.isRequired && texts[field.position] == null) {
-                throw new Refused("MISSING_FIELD", field.name + ": required, but absent, null or empty");
+            boolean isNeeded = field.isRequired;
+            if (field.decider != null) {
+                isNeeded = field.neededFor.equals(texts[field.decider.position]);
+                Deferred found = deferred[field.position];
+                if (isNeeded && found != null) {
+                    take(field, found.token, found.text, texts, times);
+                }
+            }
+            if (isNeeded && texts[field.position] == null) {
+                throw new Refused("MISSING_FIELD", field.path + ": required, but absent, null or empty");
             }
             if (eventTime == null && times[field.position] != null) {
                 eventTime = times[field.position];
@@ -135,7 +152,9 @@ public class ParseRecord extends ScalarFunction {
                 new GenericArrayData(found));
     }
 
-    private void readObject(JsonParser parser, String[] texts, Instant[] times) throws IOException, Refused {
+    private void readObject(
+            JsonParser parser, String payload, String[] texts, Instant[] times, Deferred[] deferred)
+            throws IOException, Refused {
         JsonToken token = parser.nextToken();
         if (token == null) {
             throw new Refused("INVALID_JSON", "the record is not valid JSON");
@@ -144,18 +163,34 @@ public class ParseRecord extends ScalarFunction {
         int depth = token.isStructStart() ? 1 : 0;
         checkText(parser, token);
         Field field = null;
+        Field open = null;
+        int openedAt = 0;
+        Map<String, Field> inner = null;
         while ((token = parser.nextToken()) != null) {
             if (depth == 0) {
                 throw new Refused("INVALID_JSON", "the record is not valid JSON");
             }
             checkText(parser, token);
-            if (depth == 1 && isObject) {
-                if (token == JsonToken.FIELD_NAME) {
+            if (isObject && token == JsonToken.FIELD_NAME) {
+                if (depth == 1) {
                     field = byName.get(parser.currentName());
-                } else if (field != null && token != JsonToken.END_OBJECT) {
-                    take(parser, token, field, texts, times);
-                    field = null;
+                    inner = inside.get(parser.currentName());
+                } else if (depth == 2 && inner != null) {
+                    field = inner.get(parser.currentName());
                 }
+            } else if (field != null) {
+                if (field.type.equals("json") && token == JsonToken.START_OBJECT) {
+                    open = field;
+                    openedAt = (int) parser.currentTokenLocation().getCharOffset();
+                } else if (field.decider != null) {
+                    deferred[field.position] = new Deferred(token, parser.getText());
+                } else {
+                    take(field, token, parser.getText(), texts, times);
+                }
+                field = null;
+            } else if (open != null && depth == 2 && token == JsonToken.END_OBJECT) {
+                texts[open.position] = payload.substring(openedAt, (int) parser.currentLocation().getCharOffset());
+                open = null;
             }
             depth += token.isStructStart() ? 1 : token.isStructEnd() ? -1 : 0;
             if (depth > DEEPEST) {
@@ -167,8 +202,8 @@ public class ParseRecord extends ScalarFunction {
         }
     }
 
-    private static void take(JsonParser parser, JsonToken token, Field field, String[] texts, Instant[] times)
-            throws IOException, Refused {
+    private static void take(Field field, JsonToken token, String text, String[] texts, Instant[] times)
+            throws Refused {
         if (token == JsonToken.VALUE_NULL) {
             return;
         }
@@ -177,6 +212,7 @@ public class ParseRecord extends ScalarFunction {
         boolean isFitting = switch (field.type) {
             case "string" -> isText;
             case "identifier", "timestamp" -> isText || isWhole;
+            case "json" -> false;
             default -> isWhole;
         };
         if (!isFitting) {
@@ -184,11 +220,11 @@ public class ParseRecord extends ScalarFunction {
                 case "string" -> "a string";
                 case "identifier" -> "a string or a whole number";
                 case "timestamp" -> "ISO 8601 or epoch milliseconds";
+                case "json" -> "an object";
                 default -> "a whole number";
             };
-            throw new Refused("WRONG_TYPE", field.name + ": expected " + expected + ", found " + token.name());
+            throw new Refused("WRONG_TYPE", field.path + ": expected " + expected + ", found " + token.name());
         }
-        String text = parser.getText();
         if (text.isEmpty()) {
             return;
         }
@@ -196,7 +232,7 @@ public class ParseRecord extends ScalarFunction {
             int length = text.codePointCount(0, text.length());
             if (length > field.longest) {
                 throw new Refused("TOO_LONG",
-                        field.name + ": " + length + " characters, at most " + field.longest + " are allowed");
+                        field.path + ": " + length + " characters, at most " + field.longest + " are allowed");
             }
         }
         switch (field.type) {
@@ -211,11 +247,11 @@ public class ParseRecord extends ScalarFunction {
         try {
             Instant time = isMilliseconds ? Instant.ofEpochMilli(Long.parseLong(text)) : timeOf(text);
             if (time.isBefore(EARLIEST) || time.isAfter(LATEST)) {
-                throw new Refused("INVALID_TIMESTAMP", field.name + ": " + text + " is not between 1900 and 2200");
+                throw new Refused("INVALID_TIMESTAMP", field.path + ": " + text + " is not between 1900 and 2200");
             }
             return time.truncatedTo(ChronoUnit.MICROS);
         } catch (DateTimeException | NumberFormatException error) {
-            throw new Refused("INVALID_TIMESTAMP", field.name + ": not a time: " + text
+            throw new Refused("INVALID_TIMESTAMP", field.path + ": not a time: " + text
                     + "; expected ISO 8601, with UTC where it has no offset, or epoch milliseconds");
         }
     }
@@ -291,12 +327,14 @@ public class ParseRecord extends ScalarFunction {
     private static void checkRange(Field field, String text) throws Refused {
         try {
             long number = Long.parseLong(text);
-            if (field.type.equals("int") && number != (int) number) {
-                throw new NumberFormatException();
+            if (number >= field.least && number <= field.most) {
+                return;
             }
         } catch (NumberFormatException error) {
-            throw new Refused("OUT_OF_RANGE", field.name + ": " + text + " is beyond the range of its type");
+            // Beyond 64 bits.
         }
+        throw new Refused("OUT_OF_RANGE", field.path + ": " + text + " is not between " + field.least + " and "
+                + field.most);
     }
 
     /** No engine and no database keeps these apart from damage, so they are refused wherever they stand. */
@@ -325,13 +363,32 @@ public class ParseRecord extends ScalarFunction {
         String[] lines = contract.split(";");
         fields = new Field[lines.length];
         byName = new HashMap<>();
+        inside = new HashMap<>();
         for (int i = 0; i < lines.length; i++) {
-            String[] parts = lines[i].split(":");
-            fields[i] = new Field(i, parts[0], parts[1], parts[2].equals("required"), Integer.parseInt(parts[3]));
-            byName.put(parts[0], fields[i]);
-            byName.put(camelCase(parts[0]), fields[i]);
+            String[] parts = Arrays.copyOf(lines[i].split(":"), 8);
+            boolean isInt = parts[1].equals("int");
+            String[] condition = isGiven(parts[7]) ? parts[7].split("=") : new String[] {null, null};
+            fields[i] = new Field(
+                    i,
+                    isGiven(parts[4]) ? parts[4] : parts[0],
+                    parts[1],
+                    parts[2].equals("required"),
+                    Integer.parseInt(parts[3]),
+                    isGiven(parts[5]) ? Long.parseLong(parts[5]) : isInt ? Integer.MIN_VALUE : Long.MIN_VALUE,
+                    isGiven(parts[6]) ? Long.parseLong(parts[6]) : isInt ? Integer.MAX_VALUE : Long.MAX_VALUE,
+                    byName.get(condition[0]),
+                    condition[1]);
+            String[] path = fields[i].path.split("\\.");
+            Map<String, Field> names =
+                    path.length == 1 ? byName : inside.computeIfAbsent(path[0], name -> new HashMap<>());
+            names.put(path[path.length - 1], fields[i]);
+            names.put(camelCase(path[path.length - 1]), fields[i]);
         }
         known = contract;
+    }
+
+    private static boolean isGiven(String part) {
+        return part != null && !part.isEmpty();
     }
 
     private static String camelCase(String name) {

@@ -69,5 +69,5 @@ def test_what_was_never_started_or_was_stopped_is_left_alone(
 
 
 def test_a_pipeline_that_there_is_not_is_named() -> None:
-    with pytest.raises(LakehouseError, match="there is no pipeline nonsense; there is conversions"):
+    with pytest.raises(LakehouseError, match="there is no pipeline nonsense; there is players, conversions"):
         pipeline_named("nonsense")

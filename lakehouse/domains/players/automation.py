@@ -1,0 +1,30 @@
+"""When the players run in Dagster: their stream is watched, its queue is landed, what it landed is checked."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import dagster as dg
+
+from lakehouse.contracts.dead_letter import DEAD_LETTER
+from lakehouse.domains.players.checks import every_offset_is_accounted_for
+from lakehouse.domains.players.stream import PIPELINE
+from lakehouse.ledger.feed import Feed
+from lakehouse.naming import SYSTEM_DLQ, Domain
+from lakehouse.orchestration.landing import build_drain_sensor, build_queue_job
+from lakehouse.orchestration.scheduled import build_scheduled_job
+from lakehouse.orchestration.streams import build_stream, has_begun
+
+QUEUE = Feed(SYSTEM_DLQ, DEAD_LETTER)
+
+players_micro_batch = build_queue_job(Domain.PLAYERS, QUEUE)
+players_micro_batch_sensor = build_drain_sensor(Domain.PLAYERS, [QUEUE], players_micro_batch)
+players_stream = build_stream(PIPELINE)
+
+players_hourly, players_hourly_schedule = build_scheduled_job(
+    "players_hourly",
+    dg.AssetSelection.checks(every_offset_is_accounted_for),
+    cron="20 * * * *",
+    is_due=partial(has_begun, PIPELINE),
+    description="Holds bronze against the topic.",
+)

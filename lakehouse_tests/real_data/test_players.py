@@ -1,0 +1,189 @@
+"""Real game events through Kafka and Flink into bronze, recomputed in plain Python from the files."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from lakehouse import stream
+from lakehouse.adapters.iceberg.resource import IcebergResource
+from lakehouse.adapters.kafka.resource import KafkaResource
+from lakehouse.audit import run_audit
+from lakehouse.domains.players.automation import QUEUE
+from lakehouse.domains.players.stream import PIPELINE
+from lakehouse.orchestration.landing import land_queue
+from lakehouse.settings import load
+from lakehouse.stack import down, up
+from lakehouse_tests.conftest import REAL_DATA, Stack
+from lakehouse_tests.real_data import game_events
+from lakehouse_tests.real_data.game_events import Record
+from lakehouse_tests.streams import eventually
+
+pytestmark = [pytest.mark.real_data, pytest.mark.integration, pytest.mark.timeout(900)]
+
+TOPIC, DLQ = "player.events.raw", "system.dlq"
+MATCHES = ("7564", "16196")
+MANY = 12_000
+"""Events of a file, at most."""
+
+Place = tuple[int, int]
+
+
+def read(folder: Path) -> list[Record]:
+    lila = (game_events.lila_black(file) for file in sorted((folder / "lila_black").glob("events_*.parquet")))
+    matches = (game_events.statsbomb(folder / "statsbomb" / f"events_{match}.parquet") for match in MATCHES)
+    cookies = game_events.cookie_cats(folder / "cookie_cats.csv.gz")
+    return [event for events in (*lila, *matches, cookies) for event in islice(events, MANY)]
+
+
+BREAKS = {
+    "NULL_VALUE": None,
+    "INVALID_JSON": b'{"event_id": ',
+    "INVALID_UTF8": b'{"event_id": "\xff"}',
+    "MISSING_FIELD": b'{"event_id":"x","event_type":"player_score","player_id":"p","game_id":"g","timestamp":0}',
+    "WRONG_TYPE": b'{"event_id":"x","event_type":"jump","player_id":"p","game_id":"g","timestamp":0,"data":"no"}',
+}
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What was sent, by where it is in the topic."""
+
+    stack: Stack
+    sent: dict[Place, bytes | None]
+
+    def expected(self) -> tuple[dict[Place, Record], set[Place], set[Place]]:
+        """Rows, repeats and refused records: of an event id the first in its partition is the row."""
+        rows: dict[Place, Record] = {}
+        repeats, refused, known = set(), set(), set()
+        for place, value in sorted(self.sent.items()):
+            try:
+                event = json.loads(value or b"")
+                is_good = event["player_id"] is not None and isinstance(event["data"], dict)
+                is_good &= event["event_type"] != "player_score" or "score" in event["data"]
+            except (ValueError, KeyError):
+                is_good = False
+            if not is_good:
+                refused.add(place)
+            elif event["event_id"] in known:
+                repeats.add(place)
+            else:
+                known.add(event["event_id"])
+                rows[place] = event
+        return rows, repeats, refused
+
+    def count(self, table: str) -> int:
+        ((count,),) = self.stack.sql(f"select count(*) from iceberg.bronze.{table} where kafka_topic = ?", TOPIC)
+        return int(count)
+
+    def places(self, table: str) -> list[Place]:
+        found = self.stack.sql(
+            f"select kafka_partition, kafka_offset from iceberg.bronze.{table} where kafka_topic = ?", TOPIC
+        )
+        return [(partition, offset) for partition, offset in found]
+
+
+@pytest.fixture(scope="module")
+def delivery(stack: Stack) -> Iterator[Delivery]:
+    """Everything in any order but the repeats of one player's events, some of it broken, landed by the job."""
+    chance = random.Random(5)
+    events = read(Path(os.environ[REAL_DATA]) / "game_events")
+    chance.shuffle(events)
+    messages: list[tuple[str, bytes | None]] = [(str(e["player_id"]), json.dumps(e).encode()) for e in events]
+    messages += [("broken", value) for value in BREAKS.values()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAKEHOUSE_CHECKPOINT_SEC", "2")
+        settings = load()
+        up(settings, servers=["flink"])
+        try:
+            stream.start(settings, PIPELINE)
+            with closing(KafkaProducer(bootstrap_servers=settings.kafka_brokers, acks="all", linger_ms=20)) as producer:
+                waiting = [(value, producer.send(TOPIC, key=key.encode(), value=value)) for key, value in messages]
+                producer.flush(timeout=120)
+                sent = {(m.partition, m.offset): value for value, future in waiting for m in (future.get(60),)}
+            found = Delivery(stack, sent)
+
+            def is_landed() -> bool:
+                landed = sum(found.count(table) for table in ("player_events", "duplicates"))
+                return landed + queued(settings.kafka_brokers) >= len(sent)
+
+            eventually(is_landed)
+            assert sum(commit.dead_letters for commit in land_queue(QUEUE, KafkaResource(), IcebergResource(), "run"))
+            yield found
+            stream.stop(settings, PIPELINE)
+        finally:
+            down(settings, ["flink"])
+
+
+def queued(brokers: str) -> int:
+    with closing(KafkaConsumer(bootstrap_servers=brokers)) as consumer:
+        return int(consumer.end_offsets([TopicPartition(DLQ, 0)])[TopicPartition(DLQ, 0)])
+
+
+def test_every_event_is_a_row_a_repeat_or_a_dead_letter(delivery: Delivery) -> None:
+    rows, repeats, refused = delivery.expected()
+    assert len(repeats) > 300
+    assert len(refused) > len(BREAKS)
+    for table, wanted in (("player_events", set(rows)), ("duplicates", repeats), ("dead_letters", refused)):
+        found = delivery.places(table)
+        assert len(found) == len(set(found)), table
+        assert set(found) == wanted, table
+
+
+def test_every_column_says_what_the_file_says(delivery: Delivery) -> None:
+    wanted, _, _ = delivery.expected()
+    columns = ("event_id", "event_time", "event_type", "player_id", "game_id", "data", "score", "raw_payload")
+    found = delivery.stack.sql(
+        f"select kafka_partition, kafka_offset, {', '.join(columns)} from iceberg.bronze.player_events"
+    )
+    assert len(found) == len(wanted)
+    for partition, offset, *values in found:
+        event = wanted[partition, offset]
+        row: dict[str, Any] = dict(zip(columns, values, strict=True))
+        assert json.loads(row.pop("data")) == event["data"]
+        assert row.pop("raw_payload").encode() == delivery.sent[partition, offset]
+        assert row == {
+            "event_id": event["event_id"],
+            "event_time": game_events.moment(event["timestamp"]),
+            "event_type": event["event_type"],
+            "player_id": str(event["player_id"]),
+            "game_id": event["game_id"],
+            "score": event["data"]["score"] if event["event_type"] == "player_score" else None,
+        }
+
+
+def test_each_player_has_the_total_that_the_files_say(delivery: Delivery) -> None:
+    wanted: Counter[tuple[str, str]] = Counter()
+    for event in delivery.expected()[0].values():
+        if event["event_type"] == "player_score":
+            wanted[event["game_id"], str(event["player_id"])] += event["data"]["score"]
+    found = delivery.stack.sql(
+        "select game_id, player_id, sum(score) from iceberg.bronze.player_events"
+        " where event_type = 'player_score' group by game_id, player_id"
+    )
+    assert {(game, player): total for game, player, total in found} == dict(wanted)
+
+
+def test_what_was_broken_is_named_with_its_exact_bytes(delivery: Delivery) -> None:
+    found = delivery.stack.sql(
+        "select error_type, original_payload from iceberg.bronze.dead_letters where kafka_topic = ?", TOPIC
+    )
+    assert {(reason, value) for reason, value in found} >= {(reason, value) for reason, value in BREAKS.items()}
+
+
+def test_the_audit_is_complete(delivery: Delivery) -> None:
+    accounts = [account for account in run_audit(load(), deep=True).accounts if account.source in (TOPIC, DLQ)]
+    assert [account.gaps for account in accounts if account.gaps] == []
+    assert sum(account.in_flight for account in accounts) == 0
+    assert sum(account.bronze for account in accounts) == len(delivery.expected()[0])
