@@ -21,7 +21,7 @@ from lakehouse.adapters.trino.query import query
 from lakehouse.domains.disorder import Shares
 from lakehouse.job import backfill, run_job
 from lakehouse.naming import PGR_EVENTS, TABLES, Domain, Layer
-from lakehouse.produce import produce_service_events
+from lakehouse.produce import produce
 from lakehouse.settings import Settings
 from lakehouse.stack.dagster import Dagster
 
@@ -35,7 +35,7 @@ def run(events: int, rounds: int, *, console: Console) -> Sample:
     started = machine()
     with open_lab(console, running=False) as lab:
         Dagster().configure(lab.settings)
-        produce_service_events(lab.settings, console, events, seed=1, shares=Shares(0, 0, 0), days=DAYS - 1)
+        produce(lab.settings, console, Domain.PGR, events, seed=1, shares=Shares(0, 0, 0), days=DAYS - 1)
         last = datetime.now(UTC).date()
         first = last - timedelta(days=DAYS - 1)
 

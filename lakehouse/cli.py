@@ -6,7 +6,7 @@ import dataclasses
 import sys
 import uuid
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +19,7 @@ from lakehouse import settings as settings_module
 from lakehouse.errors import FileRefusedError, LakehouseError
 from lakehouse.naming import CONVERSIONS_DLQ, CONVERSIONS_TOPIC, Domain
 from lakehouse.progress import counting
+from lakehouse.serve_commands import serve_app
 from lakehouse.settings import LOOPBACK
 from lakehouse.stack import commands as stack_commands
 from lakehouse.stream_commands import stream_app
@@ -49,11 +50,17 @@ app.add_typer(produce_app, name="produce")
 app.add_typer(ingest_app, name="ingest")
 app.add_typer(stream_app, name="stream")
 app.add_typer(topic_app, name="topics")
+app.add_typer(serve_app, name="serve")
 stack_commands.register(app)
 
 DAY = ["%Y-%m-%d"]
 """How days are given."""
 
+FirstDay = Annotated[
+    datetime | None, typer.Option("--from", metavar="DAY", formats=DAY, help="First day, e.g. 2026-01-01.")
+]
+LastDay = Annotated[datetime | None, typer.Option("--to", metavar="DAY", formats=DAY, help="Last day, included.")]
+OneDay = Annotated[datetime | None, typer.Option("--date", metavar="DAY", formats=DAY, help="One day alone.")]
 Share = Annotated[float, typer.Option(min=0, max=1, help="Share of the messages, 0 to 1.")]
 
 
@@ -96,55 +103,52 @@ Rate = Annotated[float | None, typer.Option(min=0.001, help="Messages a second; 
 Seed = Annotated[int, typer.Option(help="The same seed makes the same events.")]
 
 
-@produce_app.command("pgr")
-def produce_pgr(
-    count: Count = 10_000,
-    rate: Rate = None,
-    late: Share = 0.0,
-    duplicate: Share = 0.0,
-    malformed: Share = 0.0,
-    seed: Seed = 0,
-    days: Annotated[float, typer.Option(min=0.001, help="Days over which the cases are submitted, up to now.")] = 14.0,
-) -> None:
-    """Send grievance events: cases of many tenants and wards that are submitted, assigned, resolved, reopened, closed.
+def _add_producer(domain: Domain, what: str) -> None:
+    """Each domain has the same command, but for what it sends."""
 
-    Example: lakehouse produce pgr --count 50000 --malformed 0.01 --duplicate 0.01 --late 0.02
-    """
-    from lakehouse.domains.disorder import Shares
-    from lakehouse.produce import produce_service_events
+    @produce_app.command(
+        str(domain),
+        help=f"{what}\n\nExample: lakehouse produce {domain} --count 50000 --malformed 0.01 --duplicate 0.01",
+    )
+    def produce_events(
+        count: Count = 10_000,
+        rate: Rate = None,
+        late: Share = 0.0,
+        duplicate: Share = 0.0,
+        malformed: Share = 0.0,
+        seed: Seed = 0,
+        days: Annotated[
+            float | None,
+            typer.Option(min=0.001, help="Days over which the events happen, up to now; unset: 1, of grievances 14."),
+        ] = None,
+    ) -> None:
+        from lakehouse.domains.disorder import Shares
+        from lakehouse.produce import produce, topic_name
 
-    settings = settings_module.load()
-    shares = Shares(late, duplicate, malformed)
-    sent = produce_service_events(settings, console, count, seed=seed, shares=shares, days=days, rate=rate)
-    console.print(f"{sent:,} messages acknowledged by Kafka on topic {settings.kafka_topic}")
+        settings = settings_module.load()
+        shares = Shares(late, duplicate, malformed)
+        sent = produce(settings, console, domain, count, seed=seed, shares=shares, days=days, rate=rate)
+        console.print(f"{sent:,} messages acknowledged by Kafka on topic {topic_name(settings, domain)}")
 
 
-@produce_app.command("conversions")
-def produce_conversions(
-    count: Count = 10_000,
-    rate: Rate = None,
-    late: Share = 0.0,
-    duplicate: Share = 0.0,
-    malformed: Share = 0.0,
-    seed: Seed = 0,
-    days: Annotated[float, typer.Option(min=0.001, help="Days over which the events happen, up to now.")] = 1.0,
-) -> None:
-    """Send conversions of the Roman numeral service, by users whose API keys and networks change now and then.
-
-    Example: lakehouse produce conversions --count 50000 --malformed 0.01 --duplicate 0.01 --late 0.02
-    """
-    from lakehouse.domains.disorder import Shares
-    from lakehouse.produce import produce_conversions as produce
-
-    shares = Shares(late, duplicate, malformed)
-    sent = produce(settings_module.load(), console, count, seed=seed, shares=shares, days=days, rate=rate)
-    console.print(f"{sent:,} messages acknowledged by Kafka on topic {CONVERSIONS_TOPIC.name}")
+_add_producer(
+    Domain.PGR,
+    "Send grievance events: cases of many tenants and wards that are submitted, assigned, resolved, reopened, closed.",
+)
+_add_producer(
+    Domain.CONVERSIONS,
+    "Send conversions of the Roman numeral service, by users whose API keys and networks change now and then.",
+)
+_add_producer(
+    Domain.PLAYERS, "Send game events: players of many games who log in, play matches, score, level up and buy."
+)
 
 
 @backfill_app.command("pgr")
 def backfill_pgr(
-    first: Annotated[datetime, typer.Option("--from", metavar="DAY", formats=DAY, help="First day, e.g. 2026-01-01.")],
-    last: Annotated[datetime, typer.Option("--to", metavar="DAY", formats=DAY, help="Last day, included.")],
+    first: FirstDay = None,
+    last: LastDay = None,
+    day: OneDay = None,
 ) -> None:
     """Process the grievance events of some days again, by the day (UTC) they happened: silver, and gold that follows.
 
@@ -152,20 +156,22 @@ def backfill_pgr(
     All days are one run, the same as a range of days on Dagster's backfill page, and show there. Whatever follows from
     these days on others, such as the cases that span them, is computed as well. Repeating it is harmless.
 
-    Example: lakehouse backfill pgr --from 2026-01-01 --to 2026-03-31
+    Examples: lakehouse backfill pgr --date 2026-01-01; lakehouse backfill pgr --from 2026-01-01 --to 2026-03-31
     """
     from lakehouse.job import backfill
 
-    days = (last - first).days + 1
+    start, end = _span(first, last, day)
+    days = (end - start).days + 1
     with counting(console, f"{days:,} days: models and tests", None) as on_step:
-        backfill(settings_module.load(), "pgr_daily", first.date(), last.date(), on_step=on_step)
+        backfill(settings_module.load(), "pgr_daily", start, end, on_step=on_step)
     console.print(f"{days:,} days of silver and gold were processed again, and all tests passed")
 
 
 @backfill_app.command("conversions")
 def backfill_conversions(
-    first: Annotated[datetime, typer.Option("--from", metavar="DAY", formats=DAY, help="First day, e.g. 2026-01-01.")],
-    last: Annotated[datetime, typer.Option("--to", metavar="DAY", formats=DAY, help="Last day, included.")],
+    first: FirstDay = None,
+    last: LastDay = None,
+    day: OneDay = None,
     tolerance: Annotated[
         float, typer.Option(min=0, help="Share by which the conversions of a day may change, e.g. 0.5 for half.")
     ] = 0.5,
@@ -176,15 +182,17 @@ def backfill_conversions(
     fails, all stay as they are, and the branches stay to be looked at; gold.backfill_log says what was found. The same
     as a range of days of gold.backfill_log on Dagster's backfill page. Repeating it is harmless.
 
-    Example: lakehouse backfill conversions --from 2026-01-01 --to 2026-03-31
+    Examples: lakehouse backfill conversions --date 2026-01-01;
+    lakehouse backfill conversions --from 2026-01-01 --to 2026-03-31
     """
     from lakehouse.domains.conversions.assets import TOLERANCE_TAG
     from lakehouse.job import backfill
 
-    days = (last - first).days + 1
+    start, end = _span(first, last, day)
+    days = (end - start).days + 1
     with console.status(f"{days:,} days: building and auditing on branches"):
         tags = {TOLERANCE_TAG: str(tolerance)}
-        backfill(settings_module.load(), "conversions_backfill", first.date(), last.date(), tags)
+        backfill(settings_module.load(), "conversions_backfill", start, end, tags)
     console.print(f"{days:,} days of silver and gold were made anew and audited; gold.backfill_log says what changed")
 
 
@@ -516,6 +524,15 @@ def demo_command(
     from lakehouse.demo import run_demo
 
     raise typer.Exit(0 if run_demo(settings_module.load(), console, count=count, domains=domains or None) else 1)
+
+
+def _span(first: datetime | None, last: datetime | None, day: datetime | None) -> tuple[date, date]:
+    """First and last day that are asked for."""
+    if day and not (first or last):
+        return day.date(), day.date()
+    if first and last and not day:
+        return first.date(), last.date()
+    raise LakehouseError("which days? --date DAY for one, or --from DAY and --to DAY")
 
 
 def _print_report(report: Any) -> None:

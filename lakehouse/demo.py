@@ -24,7 +24,7 @@ from lakehouse.naming import (
     PGR_FUNNEL_DAILY,
     Domain,
 )
-from lakehouse.produce import produce_conversions, produce_service_events
+from lakehouse.produce import produce
 from lakehouse.settings import LOOPBACK, Settings
 
 DOMAINS: tuple[Domain, ...] = (Domain.PGR, Domain.CONVERSIONS)
@@ -76,9 +76,9 @@ def run_demo(settings: Settings, console: Console, *, count: int, domains: Seque
     if Domain.CONVERSIONS in chosen:
         # First: what the stream lands comes with its next checkpoint, while the other domain is at work.
         _start_stream(settings, console)
-        produce_conversions(settings, console, count, seed=time.time_ns(), shares=shares, days=3)
+        produce(settings, console, Domain.CONVERSIONS, count, seed=time.time_ns(), shares=shares, days=3)
     if Domain.PGR in chosen:
-        produce_service_events(settings, console, count, seed=time.time_ns(), shares=shares)
+        produce(settings, console, Domain.PGR, count, seed=time.time_ns(), shares=shares)
         _wait_until_landed(settings, console)
         _build(settings, console, "pgr_daily", "dbt on Trino")
         _answer(settings, console, "Cases by status", CASES_BY_STATUS)

@@ -2,37 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from rich.console import Console
 
 from lakehouse.domains.conversions.source import conversion_events
 from lakehouse.domains.disorder import Message, Shares
 from lakehouse.domains.pgr.source import service_events
-from lakehouse.naming import CONVERSIONS_TOPIC
+from lakehouse.domains.players.source import player_events
+from lakehouse.naming import CONVERSIONS_TOPIC, PGR_EVENTS_TOPIC, PLAYER_EVENTS_TOPIC, Domain, Topic
 from lakehouse.progress import counting
 from lakehouse.settings import Settings
 
 
-def produce_service_events(
+@dataclass(frozen=True)
+class Source:
+    """What a domain's applications send."""
+
+    topic: Topic
+    events: Callable[..., Iterator[Message]]
+    """Makes them: of `count`, `seed`, `days` and `shares`, in the order in which they are sent."""
+    days: float
+    """Days over which they happen, up to now, where nothing else is said."""
+
+
+SOURCES = {
+    Domain.PGR: Source(PGR_EVENTS_TOPIC, service_events, 14.0),
+    Domain.PLAYERS: Source(PLAYER_EVENTS_TOPIC, player_events, 1.0),
+    Domain.CONVERSIONS: Source(CONVERSIONS_TOPIC, conversion_events, 1.0),
+}
+
+
+def topic_name(settings: Settings, domain: Domain) -> str:
+    """Name of a domain's topic."""
+    return settings.kafka_topic if domain is Domain.PGR else SOURCES[domain].topic.name
+
+
+def produce(
     settings: Settings,
     console: Console,
+    domain: Domain,
     count: int,
     *,
     seed: int,
     shares: Shares,
-    days: float = 14.0,
+    days: float | None = None,
     rate: float | None = None,
 ) -> int:
-    """Send grievance events; the topic is made first where it is missing.
+    """Send a domain's events; the topic is made first where it is missing.
 
     Args:
-        settings: Where Kafka is, and the topic's name.
+        settings: Where Kafka is.
         console: For the bar.
+        domain: Whose, one of `SOURCES`.
         count: Number of messages, broken and repeated ones included.
-        seed: The same seed makes the same cases.
+        seed: The same seed makes the same events.
         shares: How many are not as they should be.
-        days: Days over which the cases are submitted, up to now.
+        days: Days over which they happen, up to now.
         rate: Messages a second; None: as fast as it goes.
 
     Returns:
@@ -41,35 +68,11 @@ def produce_service_events(
     Raises:
         LakehouseError: the brokers refuse or do not answer.
     """
-    from lakehouse.domains.feeds import ensure_topics
-
-    ensure_topics(settings)
-    messages = service_events(count, seed=seed, days=days, shares=shares)
-    return _send(settings, console, settings.kafka_topic, messages, count, rate)
-
-
-def produce_conversions(
-    settings: Settings,
-    console: Console,
-    count: int,
-    *,
-    seed: int,
-    shares: Shares,
-    days: float = 1.0,
-    rate: float | None = None,
-) -> int:
-    """Send conversions; otherwise like `produce_service_events`, with the days over which the events happen."""
     from lakehouse.adapters.kafka.client import ensure_topic, open_admin
-
-    ensure_topic(open_admin(settings), CONVERSIONS_TOPIC)
-    messages = conversion_events(count, seed=seed, days=days, shares=shares)
-    return _send(settings, console, CONVERSIONS_TOPIC.name, messages, count, rate)
-
-
-def _send(
-    settings: Settings, console: Console, topic: str, messages: Iterable[Message], count: int, rate: float | None
-) -> int:
     from lakehouse.adapters.kafka.produce import send
 
-    with counting(console, f"Sending events to {topic}", count) as advance:
-        return send(settings, topic, messages, rate=rate, on_sent=advance)
+    source, name = SOURCES[domain], topic_name(settings, domain)
+    ensure_topic(open_admin(settings), source.topic, name=name)
+    messages = source.events(count, seed=seed, days=days or source.days, shares=shares)
+    with counting(console, f"Sending events to {name}", count) as advance:
+        return send(settings, name, messages, rate=rate, on_sent=advance)

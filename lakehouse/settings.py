@@ -275,6 +275,10 @@ class Settings(BaseSettings):
         description="URL that is told, in JSON, of failed runs and checks, stale assets and streams in trouble.",
     )
 
+    api_port: int = Field(
+        18000, validation_alias=_names("api_port"), description="Port of the HTTP API.", ge=1, le=65535
+    )
+
     redis_host: str = Field("", validation_alias=_names("redis_host", "REDIS_HOST"), description="Redis.")
     redis_port: int = Field(
         16379, validation_alias=_names("redis_port", "REDIS_PORT"), description="Port of Redis.", ge=1, le=65535

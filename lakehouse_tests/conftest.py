@@ -222,7 +222,7 @@ def _point_away_from_the_user(patch: pytest.MonkeyPatch, home: Path) -> None:
     for field in Settings.model_fields.values():
         for name in getattr(field.validation_alias, "choices", ()):
             patch.delenv(str(name), raising=False)
-    kafka, postgres, trino, flink, spark, dagster, redis = free_ports(2, 1, 1, 2, 2, 1, 1)
+    kafka, postgres, trino, flink, spark, dagster, redis, api = free_ports(2, 1, 1, 2, 2, 1, 1, 1)
     values = {
         "HOME": home,
         "WAREHOUSE": (home / "warehouse").as_uri(),
@@ -238,6 +238,7 @@ def _point_away_from_the_user(patch: pytest.MonkeyPatch, home: Path) -> None:
         "SPARK_REMOTE": "local",
         "SPARK_PORT": spark,
         "DAGSTER_PORT": dagster,
+        "API_PORT": api,
         "REDIS_HOST": LOOPBACK,
         "REDIS_PORT": redis,
         "BATCH_SIZE": 5_000,

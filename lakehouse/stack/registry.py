@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 from lakehouse.errors import StackError
 from lakehouse.naming import Domain
 from lakehouse.settings import Settings
+from lakehouse.stack.api import Api
 from lakehouse.stack.dagster import Dagster
 from lakehouse.stack.flink import Flink
 from lakehouse.stack.kafka import Kafka
@@ -17,7 +18,7 @@ from lakehouse.stack.server import Server
 from lakehouse.stack.spark import Spark
 from lakehouse.stack.trino import Trino
 
-SERVERS: tuple[Server, ...] = (Postgres(), S3Proxy(), Kafka(), Trino(), Flink(), Spark(), Dagster())
+SERVERS: tuple[Server, ...] = (Postgres(), S3Proxy(), Kafka(), Trino(), Flink(), Spark(), Api(), Dagster())
 
 
 def by_name(name: str) -> Server:

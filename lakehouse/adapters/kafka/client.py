@@ -146,8 +146,13 @@ def open_admin(settings: Settings) -> KafkaAdmin:
     return KafkaAdmin(client_config(settings))
 
 
-def open_producer(settings: Settings) -> KafkaProducer:
-    """Idempotent producer: acknowledged means on all replicas in sync, once and in order."""
+def open_producer(settings: Settings, more: Mapping[str, Any] | None = None) -> KafkaProducer:
+    """Idempotent producer: acknowledged means on all replicas in sync, once and in order.
+
+    Args:
+        settings: Where the brokers are.
+        more: Settings of librdkafka that are to be others.
+    """
     return KafkaProducer(
         {
             **client_config(settings),
@@ -157,6 +162,7 @@ def open_producer(settings: Settings) -> KafkaProducer:
             "linger.ms": 20,
             "message.max.bytes": MAX_MESSAGE_BYTES,
             "queue.buffering.max.kbytes": 256 * 1024,
+            **(more or {}),
         }
     )
 

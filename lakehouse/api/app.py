@@ -1,0 +1,247 @@
+"""The application: what each path answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from lakehouse.api import metrics, problems
+from lakehouse.api.events import MAX_EVENT_BYTES, Message, Refused, accept, ids_of, split
+from lakehouse.api.openapi import MAX_BATCH, MAX_KEY, START, docs_page, document, swagger_folder
+from lakehouse.api.problems import Problem
+from lakehouse.api.publisher import Header, Publisher, Sendable, Unavailable
+from lakehouse.naming import PLAYER_EVENTS_TOPIC
+from lakehouse.settings import LOOPBACK
+
+if TYPE_CHECKING:
+    from lakehouse.settings import Settings
+
+MAX_BATCH_BYTES = 5_000_000
+BODY_SECONDS = 10.0
+"""How long a client may take to send a body."""
+RETRY_SECONDS = 5
+JSON, LINES = "application/json", "application/x-ndjson"
+HOSTS = [LOOPBACK, "localhost"]
+"""Names under which a browser may reach the service: a page of somewhere else cannot give it a name of its own."""
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; connect-src 'self'; script-src 'self'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+ANYBODY = "anybody"
+"""Whose idempotency keys they are, where no client has to say who it is."""
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The application, which connects to the brokers when it is started."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        app.state.publisher = Publisher(settings, PLAYER_EVENTS_TOPIC.name)
+        yield
+        await app.state.publisher.close()
+
+    return Starlette(
+        routes=[
+            Route("/api/v1/events", post_event, methods=["POST"]),
+            Route("/api/v1/events/batch", post_batch, methods=["POST"]),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", show_metrics),
+            Route("/openapi.json", openapi),
+            Route("/docs", docs),
+            Route("/docs/start.js", docs_start),
+            Mount("/docs/assets", StaticFiles(directory=swagger_folder())),
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)],
+        exception_handlers={
+            Problem: problems.on_problem,
+            HTTPException: problems.on_http_exception,
+            Exception: problems.on_error,
+        },
+        lifespan=lifespan,
+    )
+
+
+async def post_event(request: Request) -> Response:
+    """Take one event: the answer comes when all replicas have it."""
+    with metrics.timed("event"):
+        media_of(request, JSON)
+        body = await body_of(request, MAX_EVENT_BYTES)
+        key = key_of(request)
+        try:
+            message = accept(body, datetime.now(UTC), next(ids_of(key, ANYBODY)) if key else None)
+        except Refused as error:
+            metrics.REFUSED.inc()
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), field=error.field) from None
+        await publish(request, [message])
+        return answer({"status": "success", "event_id": message.event_id})
+
+
+async def post_batch(request: Request) -> Response:
+    """Take all good events of many; each of the others is named, with what is wrong with it."""
+    with metrics.timed("batch"):
+        media = media_of(request, JSON, LINES)
+        body = await body_of(request, MAX_BATCH_BYTES)
+        key = key_of(request)
+        try:
+            events = split(body, is_lines=media == LINES)
+        except Refused as error:
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+        if not 0 < len(events) <= MAX_BATCH:
+            detail = f"{len(events):,} events: expected 1 to {MAX_BATCH:,}"
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if events else HTTPStatus.UNPROCESSABLE_ENTITY
+            raise Problem(status, detail)
+        now = datetime.now(UTC)
+        ids = ids_of(key, ANYBODY) if key else None
+        accepted: list[Message] = []
+        refused: list[dict[str, Any]] = []
+        for index, event in enumerate(events):
+            given: UUID | None = next(ids) if ids else None
+            try:
+                accepted.append(accept(event, now, given))
+            except Refused as error:
+                refused.append({"index": index, "reason": str(error), "field": error.field})
+        metrics.REFUSED.inc(len(refused))
+        if not accepted:
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "no event is as it should be", refused=refused)
+        await publish(request, accepted)
+        return answer(
+            {
+                "status": "partial" if refused else "success",
+                "accepted": len(accepted),
+                "event_ids": [message.event_id for message in accepted],
+                "refused": refused,
+            }
+        )
+
+
+async def publish(request: Request, messages: list[Message]) -> None:
+    """Hand messages to the brokers.
+
+    Raises:
+        Problem: they did not take all of them. The ids are told, so that sending the same again counts once.
+    """
+    publisher: Publisher = request.app.state.publisher
+    try:
+        await publisher.publish([_sendable(message) for message in messages])
+    except Unavailable as error:
+        raise Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            f"the brokers did not take the events ({error}): send them again, with the ids that are told here",
+            headers={"Retry-After": str(RETRY_SECONDS)},
+            event_ids=[message.event_id for message in messages],
+        ) from None
+    metrics.ACCEPTED.inc(len(messages))
+
+
+def _sendable(message: Message) -> Sendable:
+    headers: list[Header] = [("event_type", message.event_type), ("event_id", message.event_id)]
+    return message.key, message.value, headers
+
+
+def media_of(request: Request, *allowed: str) -> str:
+    """The media type of a body.
+
+    A page of somewhere else could send others to a service on loopback without being asked whether it may.
+
+    Raises:
+        Problem: it is none of those allowed.
+    """
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media not in allowed:
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"expected {' or '.join(allowed)} as the Content-Type")
+    return media
+
+
+def key_of(request: Request) -> str | None:
+    """The idempotency key of a request.
+
+    Raises:
+        Problem: it is empty or too long.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 0 < len(key) <= MAX_KEY:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"an Idempotency-Key has 1 to {MAX_KEY} characters")
+    return key
+
+
+async def body_of(request: Request, most: int) -> bytes:
+    """The body of a request.
+
+    Raises:
+        Problem: it is too large, or too long on its way.
+    """
+    too_large = Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {most:,} bytes")
+    told = request.headers.get("content-length", "")
+    if told.isdecimal() and int(told) > most:
+        raise too_large
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size > most:
+                    raise too_large
+                parts.append(part)
+    except TimeoutError:
+        raise Problem(HTTPStatus.REQUEST_TIMEOUT, f"the body did not come within {BODY_SECONDS:.0f} s") from None
+    except ClientDisconnect:
+        raise Problem(HTTPStatus.BAD_REQUEST, "the body ended early") from None
+    return b"".join(parts)
+
+
+def answer(told: Any) -> Response:
+    """Told as JSON."""
+    return Response(msgspec.json.encode(told), media_type=JSON)
+
+
+async def healthz(_: Request) -> Response:
+    """Say that the service runs."""
+    return answer({"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    """Say whether events can be taken."""
+    if not await request.app.state.publisher.is_ready():
+        raise Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE, "the brokers do not answer", headers={"Retry-After": str(RETRY_SECONDS)}
+        )
+    return answer({"status": "ready"})
+
+
+async def show_metrics(_: Request) -> Response:
+    """Numbers for Prometheus."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def openapi(_: Request) -> Response:
+    """The description of the service, for machines."""
+    return answer(document())
+
+
+async def docs(_: Request) -> Response:
+    """The same, for people."""
+    return Response(docs_page(), media_type="text/html", headers=PAGE_HEADERS)
+
+
+async def docs_start(_: Request) -> Response:
+    """The script of the page."""
+    return Response(START, media_type="text/javascript")

@@ -1,0 +1,60 @@
+"""The HTTP service of the players, from this project's own code."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+
+import requests
+
+from lakehouse.naming import Domain
+from lakehouse.settings import LOOPBACK, PROJECT, Settings
+from lakehouse.stack.environment import exports, program_environment
+from lakehouse.stack.server import NotReady, Port, Program, Server
+
+
+class Api(Server):
+    """One process that takes events by HTTP."""
+
+    name = "api"
+    title = "HTTP API"
+    needs = ("kafka",)
+    domains = frozenset({Domain.PLAYERS})
+    memory_mb = 150
+
+    def is_local(self, settings: Settings) -> bool:
+        """Always."""
+        return True
+
+    def address(self, settings: Settings) -> str:
+        """Of the service; `/docs` there shows what it takes."""
+        return f"http://{LOOPBACK}:{settings.api_port}"
+
+    def install(self, settings: Settings) -> None:
+        """It comes with the environment."""
+
+    def configure(self, settings: Settings) -> None:
+        """It reads the settings from its environment."""
+
+    def programs(self, settings: Settings) -> tuple[Program, ...]:
+        """The service, as `lakehouse serve api` runs it."""
+        return (
+            Program(
+                name=self.name,
+                argv=(sys.executable, "-m", "lakehouse.cli", "serve", "api"),
+                cwd=PROJECT,
+                env=program_environment() | exports(settings),
+                ports=(Port(settings.api_port, "LAKEHOUSE_API_PORT"),),
+                stop_seconds=25,
+            ),
+        )
+
+    def check(self, settings: Settings) -> str:
+        """Ask whether it can take events."""
+        try:
+            answer = requests.get(f"{self.address(settings)}/readyz", timeout=5)
+        except requests.RequestException as error:
+            raise NotReady(f"no answer from {self.address(settings)}: {type(error).__name__}") from None
+        if not answer.ok:
+            raise NotReady(str(answer.json().get("detail", answer.status_code)))
+        return version("lakehouse")
