@@ -32,7 +32,7 @@ from benchmarks.measure import PROJECT, Sample, medians
 from lakehouse.adapters.iceberg.catalog import ensure_table
 from lakehouse.adapters.iceberg.history import Mode, Read
 from lakehouse.adapters.spark.scd2 import SINCE, build_versions, changes, merge
-from lakehouse.adapters.spark.session import open_session
+from lakehouse.adapters.spark.session import kept, open_session
 from lakehouse.adapters.spark.workspace import Workspace
 from lakehouse.contracts.lineage import AUDIT
 from lakehouse.domains.conversions.silver import USERS, audited
@@ -132,14 +132,12 @@ class House:
 
     def merge(self) -> None:
         """The product's, as `silver.build_users` does it."""
-        observed = self.spark.table(f"silver.{SOURCES[SNAPSHOT_OF_CHANGES]}").cache()
-        since = observed.groupBy("user_id").agg(sf.min("event_time").alias(SINCE))
-        with changes(USERS, self.spark.table(CONTRACT.table.spark), observed, since) as changed:
-            found = self.audited(changed).cache()
-            found.count()
-        merge(CONTRACT.table.spark, found, USERS, [column.name for column in AUDIT])
-        found.unpersist()
-        observed.unpersist()
+        with kept(self.spark.table(f"silver.{SOURCES[SNAPSHOT_OF_CHANGES]}")) as observed:
+            since = observed.groupBy("user_id").agg(sf.min("event_time").alias(SINCE))
+            versions = self.spark.table(CONTRACT.table.spark)
+            with changes(USERS, versions, observed, since) as changed, kept(self.audited(changed)) as found:
+                found.count()
+                merge(CONTRACT.table.spark, found, USERS, [column.name for column in AUDIT])
 
     def audited(self, frame: DataFrame) -> DataFrame:
         """With the columns of the audit."""

@@ -22,15 +22,13 @@ class Source:
 
     topic: Topic
     events: Callable[..., Iterator[Message]]
-    """Makes them: of `count`, `seed`, `days` and `shares`, in the order in which they are sent."""
-    days: float
-    """Days over which they happen, up to now, where nothing else is said."""
+    """Makes them: of `count`, `seed`, `shares` and maybe `days`, in the order in which they are sent."""
 
 
 SOURCES = {
-    Domain.PGR: Source(PGR_EVENTS_TOPIC, service_events, 14.0),
-    Domain.PLAYERS: Source(PLAYER_EVENTS_TOPIC, player_events, 1.0),
-    Domain.CONVERSIONS: Source(CONVERSIONS_TOPIC, conversion_events, 1.0),
+    Domain.PGR: Source(PGR_EVENTS_TOPIC, service_events),
+    Domain.PLAYERS: Source(PLAYER_EVENTS_TOPIC, player_events),
+    Domain.CONVERSIONS: Source(CONVERSIONS_TOPIC, conversion_events),
 }
 
 
@@ -59,7 +57,7 @@ def produce(
         count: Number of messages, broken and repeated ones included.
         seed: The same seed makes the same events.
         shares: How many are not as they should be.
-        days: Days over which they happen, up to now.
+        days: Days over which they happen, up to now; None: as many as the source says.
         rate: Messages a second; None: as fast as it goes.
 
     Returns:
@@ -73,6 +71,7 @@ def produce(
 
     source, name = SOURCES[domain], topic_name(settings, domain)
     ensure_topic(open_admin(settings), source.topic, name=name)
-    messages = source.events(count, seed=seed, days=days or source.days, shares=shares)
+    given = {} if days is None else {"days": days}
+    messages = source.events(count, seed=seed, shares=shares, **given)
     with counting(console, f"Sending events to {name}", count) as advance:
         return send(settings, name, messages, rate=rate, on_sent=advance)

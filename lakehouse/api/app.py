@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 
 from lakehouse.api import metrics, problems
 from lakehouse.api.events import MAX_EVENT_BYTES, Message, Refused, accept, ids_of, split
-from lakehouse.api.openapi import MAX_BATCH, MAX_KEY, START, docs_page, document, swagger_folder
+from lakehouse.api.openapi import JSON, LINES, MAX_BATCH, MAX_KEY, START, docs_page, document, swagger_folder
 from lakehouse.api.problems import Problem
 from lakehouse.api.publisher import Header, Publisher, Sendable, Unavailable
 from lakehouse.naming import PLAYER_EVENTS_TOPIC
@@ -36,7 +36,6 @@ MAX_BATCH_BYTES = 5_000_000
 BODY_SECONDS = 10.0
 """How long a client may take to send a body."""
 RETRY_SECONDS = 5
-JSON, LINES = "application/json", "application/x-ndjson"
 HOSTS = [LOOPBACK, "localhost"]
 """Names under which a browser may reach the service: a page of somewhere else cannot give it a name of its own."""
 PAGE_HEADERS = {

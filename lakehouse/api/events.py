@@ -16,7 +16,8 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from lakehouse.domains.players.contract import HIGHEST_SCORE, ID_LENGTH, SCORE_EVENT
+from lakehouse.contracts.contract import ID_LENGTH
+from lakehouse.domains.players.contract import HIGHEST_SCORE, SCORE_EVENT
 
 MAX_EVENT_BYTES = 64 * 1024
 MAX_DEPTH = 30
@@ -83,6 +84,7 @@ _EVENT = msgspec.json.Decoder(Event)
 _DATA = msgspec.json.Decoder(dict[str, Any])
 _ARRAY = msgspec.json.Decoder(list[Raw])
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
+_TOO_DEEP = f"objects and arrays are nested more than {MAX_DEPTH} deep"
 
 
 def accept(body: bytes | Raw, now: datetime, given_id: uuid.UUID | None = None) -> Message:
@@ -121,7 +123,7 @@ def accept(body: bytes | Raw, now: datetime, given_id: uuid.UUID | None = None) 
     except UnicodeError:
         raise Refused("the event is not valid UTF-8") from None
     except RecursionError:
-        raise Refused(f"objects and arrays are nested more than {MAX_DEPTH} deep") from None
+        raise Refused(_TOO_DEEP) from None
     except msgspec.DecodeError as error:
         raise Refused(str(error)) from None
 
@@ -141,7 +143,7 @@ def split(body: bytes, *, is_lines: bool) -> list[bytes | Raw]:
     try:
         return list(_ARRAY.decode(body))
     except RecursionError:
-        raise Refused(f"objects and arrays are nested more than {MAX_DEPTH} deep") from None
+        raise Refused(_TOO_DEEP) from None
     except msgspec.DecodeError as error:
         raise Refused(f"expected a JSON array of events: {_said(error)}") from None
 
@@ -211,7 +213,7 @@ def _check_data(text: bytes, data: dict[str, Any]) -> None:
     while waiting:
         value, depth = waiting.pop()
         if isinstance(value, dict | list) and depth > MAX_DEPTH:
-            raise Refused(f"objects and arrays are nested more than {MAX_DEPTH} deep", "data")
+            raise Refused(_TOO_DEEP, "data")
         if isinstance(value, dict):
             if any(len(name) > MAX_NAME for name in value):
                 raise Refused(f"a name has more than {MAX_NAME:,} characters", "data")

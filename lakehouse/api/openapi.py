@@ -13,6 +13,7 @@ from lakehouse.domains.players.contract import PLAYER_EVENT
 
 Document = dict[str, Any]
 
+JSON, LINES = "application/json", "application/x-ndjson"
 MAX_BATCH = 10_000
 MAX_KEY = 255
 EVENT_ID: Document = {
@@ -46,7 +47,7 @@ def document() -> Document:
             "/api/v1/events": {
                 "post": _ingestion(
                     "Send one event",
-                    {"application/json": _ref("Event")},
+                    {JSON: _ref("Event")},
                     {"type": "object", "required": ["status", "event_id"], "properties": _taken()},
                 )
             },
@@ -54,8 +55,8 @@ def document() -> Document:
                 "post": _ingestion(
                     "Send many events",
                     {
-                        "application/json": {"type": "array", "items": _ref("Event"), "maxItems": MAX_BATCH},
-                        "application/x-ndjson": {"type": "string", "description": "An event a line."},
+                        JSON: {"type": "array", "items": _ref("Event"), "maxItems": MAX_BATCH},
+                        LINES: {"type": "string", "description": "An event a line."},
                     },
                     _ref("Batch"),
                 )
@@ -129,7 +130,7 @@ def _ingestion(summary: str, bodies: dict[str, Document], taken: Document) -> Do
         ],
         "requestBody": {"required": True, "content": {media: {"schema": schema} for media, schema in bodies.items()}},
         "responses": {
-            "200": {"description": "Taken.", "content": {"application/json": {"schema": taken}}},
+            "200": {"description": "Taken.", "content": {JSON: {"schema": taken}}},
             "400": _problem("The request is broken."),
             "408": _problem("The body did not come in time."),
             "413": _problem("The body is too large."),
@@ -142,7 +143,7 @@ def _ingestion(summary: str, bodies: dict[str, Document], taken: Document) -> Do
 
 def _question(summary: str, more: Document | None = None) -> Document:
     schema = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
-    good = {"description": "It is so.", "content": {"application/json": {"schema": schema}}}
+    good = {"description": "It is so.", "content": {JSON: {"schema": schema}}}
     return {"summary": summary, "responses": {"200": good, **(more or {})}}
 
 

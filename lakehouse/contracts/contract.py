@@ -12,6 +12,9 @@ from enum import StrEnum
 
 from lakehouse.naming import TableName
 
+ID_LENGTH = 100
+"""Characters that an id, or a name, may have."""
+
 
 class Type(StrEnum):
     """Logical types of columns."""

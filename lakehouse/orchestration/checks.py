@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -12,9 +11,6 @@ from lakehouse.adapters.kafka.resource import KafkaResource
 from lakehouse.ledger.feed import Feed
 from lakehouse.naming import DEAD_LETTERS
 from lakehouse.streaming.statements import Pipeline
-
-if TYPE_CHECKING:
-    from lakehouse.ledger.account import Report
 
 ACCOUNT_CHECK = "every_offset_is_accounted_for"
 SHOWN = 100
@@ -30,9 +26,7 @@ def build_account_check(feed: Feed) -> dg.AssetChecksDefinition:
         description="Every offset up to the ledger's position is a row or a dead letter, exactly once.",
     )
     def every_offset_is_accounted_for(kafka: KafkaResource, iceberg: IcebergResource) -> dg.AssetCheckResult:
-        from lakehouse.ledger.audit import audit
-
-        return _verdict(audit(iceberg.catalog(), [feed], kafka.topic, kafka.probe), feed.topic_name)
+        return _audited(kafka, iceberg, feeds=[feed], source=feed.topic_name)
 
     return every_offset_is_accounted_for
 
@@ -46,12 +40,7 @@ def build_stream_check(pipeline: Pipeline) -> dg.AssetChecksDefinition:
         description="Every offset is a row, a repeat or a dead letter, exactly once, after three checkpoints at most.",
     )
     def every_offset_is_accounted_for(kafka: KafkaResource, iceberg: IcebergResource) -> dg.AssetCheckResult:
-        from lakehouse.ledger.audit import audit
-        from lakehouse.ledger.streamed import settled_before
-
-        due = settled_before(settings_module.load())
-        report = audit(iceberg.catalog(), [], kafka.topic, kafka.probe, pipelines=[pipeline], settled_before=due)
-        return _verdict(report, pipeline.topic.name)
+        return _audited(kafka, iceberg, pipelines=[pipeline], source=pipeline.topic.name)
 
     return every_offset_is_accounted_for
 
@@ -65,18 +54,25 @@ def build_audit_check(feeds: Sequence[Feed], pipelines: Sequence[Pipeline]) -> d
         description="The audit of every domain, as `lakehouse audit` makes it; the next ones read only what is new.",
     )
     def everything_is_accounted_for(kafka: KafkaResource, iceberg: IcebergResource) -> dg.AssetCheckResult:
-        from lakehouse.ledger.audit import audit
-        from lakehouse.ledger.streamed import settled_before
-
-        due = settled_before(settings_module.load())
-        return _verdict(
-            audit(iceberg.catalog(), feeds, kafka.topic, kafka.probe, pipelines=pipelines, settled_before=due)
-        )
+        return _audited(kafka, iceberg, feeds=feeds, pipelines=pipelines)
 
     return everything_is_accounted_for
 
 
-def _verdict(report: "Report", source: str | None = None) -> dg.AssetCheckResult:
+def _audited(
+    kafka: KafkaResource,
+    iceberg: IcebergResource,
+    *,
+    feeds: Sequence[Feed] = (),
+    pipelines: Sequence[Pipeline] = (),
+    source: str | None = None,
+) -> dg.AssetCheckResult:
+    """The verdict of an audit, with the numbers of one source, or of all."""
+    from lakehouse.ledger.audit import audit
+    from lakehouse.ledger.streamed import settled_before
+
+    due = settled_before(settings_module.load())
+    report = audit(iceberg.catalog(), feeds, kafka.topic, kafka.probe, pipelines=pipelines, settled_before=due)
     own = [account for account in report.accounts if source in (None, account.source)]
     return dg.AssetCheckResult(
         passed=report.verdict == "complete",

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from pyspark.sql import Window
 from pyspark.sql import functions as sf
 
+from lakehouse.adapters.spark.session import kept
+
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
@@ -72,12 +74,9 @@ def changes(
         Columns of a version and `OPERATION`. A version is known by key and ``valid_from``; those that stay as they
         are are not among the rows.
     """
-    told = _told(dimension, versions, observations, since).cache()
-    try:
+    with kept(_told(dimension, versions, observations, since)) as told:
         story = told.where(sf.col("version").isNull() | sf.col("_is_anchor"))
         yield _difference(dimension, told.where("_is_old"), _versions(dimension, story))
-    finally:
-        told.unpersist()
 
 
 def _told(dimension: Dimension, versions: DataFrame, observations: DataFrame, since: DataFrame) -> DataFrame:

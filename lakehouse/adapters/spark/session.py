@@ -12,7 +12,7 @@ from lakehouse.errors import LakehouseError
 from lakehouse.settings import is_s3
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
     from lakehouse.settings import Settings
 
@@ -22,6 +22,16 @@ RETRIES = 6
 
 LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
 """They print every error of a query with its trace, before it is raised."""
+
+
+@contextmanager
+def kept(frame: DataFrame) -> Iterator[DataFrame]:
+    """A frame that is computed once within the block, and given up with it, however that ends."""
+    frame = frame.cache()
+    try:
+        yield frame
+    finally:
+        frame.unpersist()
 
 
 @contextmanager

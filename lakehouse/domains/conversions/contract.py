@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from lakehouse.contracts.contract import Column, Contract, Transform, Type
+from lakehouse.contracts.contract import ID_LENGTH, Column, Contract, Transform, Type
 from lakehouse.contracts.lineage import RAW_PAYLOAD, STREAMED
 from lakehouse.naming import CONVERSION_EVENTS
-
-ID_LENGTH = 100
 
 CONVERSION_EVENT = Contract(
     name="conversion_event",

@@ -14,6 +14,7 @@ from pyspark.sql import functions as sf
 
 from lakehouse.adapters.iceberg.catalog import find_table
 from lakehouse.adapters.iceberg.history import Mode, Read, added, said, since
+from lakehouse.adapters.spark.session import kept
 from lakehouse.adapters.spark.workspace import Workspace
 from lakehouse.contracts.contract import Contract
 from lakehouse.domains.conversions.silver import DAYS, EVERY_DAY, Built, audited, on_days, pass_over, replace_days
@@ -206,8 +207,7 @@ def _days_rekeyed(work: Workspace, before: int | None, after: int | None) -> set
         return set()
     if before is None or users is None or users.snapshot_by_id(before) is None:
         return None
-    turned = _turned(*(work.at(DIM_USERS, snapshot) for snapshot in (before, after))).cache()
-    try:
+    with kept(_turned(*(work.at(DIM_USERS, snapshot) for snapshot in (before, after)))) as turned:
         first = turned.agg(sf.min("since").alias("first")).toArrow()["first"][0].as_py()
         if first is None:
             return set()
@@ -217,8 +217,6 @@ def _days_rekeyed(work: Workspace, before: int | None, after: int | None) -> set
         is_touched = (sf.col("f.user_id") == sf.col("t.user_id")) & is_within
         touched = known.join(turned.alias("t"), is_touched, "leftsemi")
         return _days(touched.select(sf.to_date(at).alias("day")))
-    finally:
-        turned.unpersist()
 
 
 def _turned(old: DataFrame, new: DataFrame) -> DataFrame:

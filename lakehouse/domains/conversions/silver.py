@@ -13,6 +13,7 @@ from pyspark.sql import functions as sf
 
 from lakehouse.adapters.iceberg.history import READ, Mode, Read, added, since
 from lakehouse.adapters.spark.scd2 import SINCE, Dimension, changes, merge
+from lakehouse.adapters.spark.session import kept
 from lakehouse.adapters.spark.workspace import Workspace
 from lakehouse.contracts.contract import Contract, Rule
 from lakehouse.contracts.lineage import AUDIT, LOADED_AT, SOURCE_SNAPSHOT
@@ -109,8 +110,7 @@ def build_conversions(work: Workspace, days: Days = ()) -> Built:
     if read.mode is Mode.NOTHING and not (days and read.end):
         pass_over(work, CONVERSION, read)
         return Built(CONVERSIONS, Mode.NOTHING, 0)
-    judged = judge(on_days(work.as_of(read), days) if days else work.rows(read)).cache()
-    try:
+    with kept(judge(on_days(work.as_of(read), days) if days else work.rows(read))) as judged:
         misfits = judged.where("reason is not null").select(
             *(column.name for column in CONVERSION.lineage if column.name.startswith("kafka_")),
             "event_id",
@@ -128,8 +128,6 @@ def build_conversions(work: Workspace, days: Days = ()) -> Built:
         else:
             _insert_new(work, good, read)
         new = since(work.catalog.load_table(CONVERSIONS.identifier), work.head(CONVERSIONS), _id(before))
-    finally:
-        judged.unpersist()
     return Built(CONVERSIONS, read.mode, added(new or [], "added-records"), refused)
 
 
@@ -200,18 +198,16 @@ def build_users(work: Workspace) -> Built:
         # Also users of whom there are no events any more.
         known = versions.select("user_id").union(observed.select("user_id")).distinct()
         begins = known.withColumn(SINCE, sf.timestamp_micros(sf.lit(_BEFORE_ALL)))
-    observed = observed.select("user_id", "event_time", *USERS.order, *USERS.attributes).cache()
-    try:
-        with changes(USERS, versions, observed, begins) as changed:
-            found = audited(changed, work, read).cache()
-            count = found.count()
+    with (
+        kept(observed.select("user_id", "event_time", *USERS.order, *USERS.attributes)) as observed,
+        changes(USERS, versions, observed, begins) as changed,
+        kept(audited(changed, work, read)) as found,
+    ):
+        count = found.count()
         if count:
             with work.committing({CONVERSIONS: read.end}):
                 merge(work.target(DIM_USERS), found, USERS, [column.name for column in AUDIT])
-        found.unpersist()
-        pass_over(work, USER_VERSION, read)
-    finally:
-        observed.unpersist()
+    pass_over(work, USER_VERSION, read)
     return Built(DIM_USERS, read.mode, count)
 
 
@@ -236,14 +232,11 @@ def replace_days(
     Returns:
         How many rows there are now on these days.
     """
-    rows = made.select(*(column.name for column in contract.columns)).cache()
-    try:
+    with kept(made.select(*(column.name for column in contract.columns))) as rows:
         count = rows.count()
         with work.committing(reads, **{DAYS: saying(days)}):
             column = contract.partition_by[0][0] if contract.partition_by else ""
             rows.writeTo(work.target(contract.table)).overwrite(_within(days, column))
-    finally:
-        rows.unpersist()
     return count
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lakehouse.contracts.contract import Column, Contract, Rule, Transform, Type
+from lakehouse.contracts.contract import ID_LENGTH, Column, Contract, Rule, Transform, Type
 from lakehouse.contracts.lineage import (
     DELIVERY_COORDINATES,
     INGESTED_AT,
@@ -11,9 +11,6 @@ from lakehouse.contracts.lineage import (
     REPLAYED_AT,
 )
 from lakehouse.naming import SERVICE_EVENTS
-
-ID_LENGTH = 100
-"""Characters an id may have."""
 
 _CONTENT = (
     "tenant_id",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from lakehouse.contracts.contract import Column, Contract, Transform, Type
+from lakehouse.contracts.contract import ID_LENGTH, Column, Contract, Transform, Type
 from lakehouse.contracts.lineage import RAW_PAYLOAD, STREAMED
 from lakehouse.naming import PLAYER_EVENTS
 
-ID_LENGTH = 100
 SCORE_EVENT = "player_score"
 """Type of the events that carry a score."""
 HIGHEST_SCORE = 1_000_000_000
