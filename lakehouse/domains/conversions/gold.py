@@ -10,6 +10,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from pyspark.sql import Window
 from pyspark.sql import functions as sf
 
 from lakehouse.adapters.iceberg.catalog import find_table
@@ -135,22 +136,37 @@ def make_facts(events: DataFrame, versions: DataFrame | None) -> DataFrame:
         events: Rows of silver.
         versions: Versions of users; None where there are none.
     """
-    at = sf.col("e.event_time")
-    facts = events.alias("e")
-    key = sf.lit(ANONYMOUS)
+    key: Column = sf.lit(ANONYMOUS)
     if versions is not None:
-        keyed = versions.select("user_id", "valid_from", "valid_to", user_key().alias("user_key")).alias("v")
-        is_valid = (sf.col("v.valid_from") <= at) & (sf.col("v.valid_to").isNull() | (at < sf.col("v.valid_to")))
-        facts = facts.join(keyed, (sf.col("e.user_id") == sf.col("v.user_id")) & is_valid, "left")
-        key = sf.coalesce(sf.col("v.user_key"), sf.when(sf.col("e.user_id").isNull(), ANONYMOUS))
+        events = _with_version(events, versions)
+        is_valid = sf.coalesce(sf.col("event_time") < sf.col("_version.valid_to"), sf.lit(True))
+        key = sf.when(sf.col("user_id").isNull(), ANONYMOUS).when(is_valid, sf.col("_version.user_key"))
     same = ("event_id", "event_time", "event_type", "status", "user_id", "input_number", "result_count")
-    return facts.select(
-        *(sf.col(f"e.{name}") for name in (*same, "response_time_nanos", "is_late_arrival")),
+    return events.select(
+        *(*same, "response_time_nanos", "is_late_arrival"),
         key.alias("user_key"),
-        sf.to_date(at).alias("date_key"),
-        sf.hour(at).alias("hour_key"),
-        (sf.col("e.status") == "ERROR").alias("is_error"),
+        sf.to_date("event_time").alias("date_key"),
+        sf.hour("event_time").alias("hour_key"),
+        (sf.col("status") == "ERROR").alias("is_error"),
     )
+
+
+def _with_version(events: DataFrame, versions: DataFrame) -> DataFrame:
+    """Events, each with the last version of its user that had begun, in ``_version``.
+
+    Both go in one line by time. A join would look at every pair of a user's events and versions, of which somebody who
+    is at work all day has thousands.
+    """
+    version = sf.struct(user_key().alias("user_key"), "valid_to")
+    begun = versions.select("user_id", sf.col("valid_from").alias("event_time"), version.alias("_begins"))
+    line = events.withColumn("_is_event", sf.lit(True)).unionByName(
+        begun.withColumn("_is_event", sf.lit(False)), allowMissingColumns=True
+    )
+    # Those who are nobody have no versions, and each is put apart, so that they do not all come to one task.
+    who = sf.coalesce("user_id", "event_id"), sf.col("user_id").isNull()
+    in_time = Window.partitionBy(*who).orderBy("event_time", "_is_event")
+    told = line.withColumn("_version", sf.last("_begins", ignorenulls=True).over(in_time))
+    return told.where("_is_event")
 
 
 def count_days(facts: DataFrame) -> DataFrame:
@@ -220,7 +236,7 @@ def _days_rekeyed(work: Workspace, before: int | None, after: int | None) -> set
 
 
 def _turned(old: DataFrame, new: DataFrame) -> DataFrame:
-    """Users, and when another version of them holds: between the two ends where only the end of one moved."""
+    """Users, and spans in which another version of them may hold: up to a later end where only an end moved."""
 
     def ends(versions: DataFrame, name: str) -> DataFrame:
         until = sf.coalesce("valid_to", sf.lit(_AFTER_ALL))
@@ -230,7 +246,9 @@ def _turned(old: DataFrame, new: DataFrame) -> DataFrame:
     is_in_both = sf.col("old").isNotNull() & sf.col("new").isNotNull()
     since = sf.when(is_in_both, sf.least("old", "new")).otherwise(sf.col("valid_from"))
     turned = both.select("user_id", since.alias("since"), sf.greatest("old", "new").alias("until"))
-    return turned.where("since < until")
+    # A user's intervals that begin on the same day are taken as one, lest each fact be held against all of them.
+    spans = turned.where("since < until").groupBy("user_id", sf.to_date("since"))
+    return spans.agg(sf.min("since").alias("since"), sf.max("until").alias("until")).select("user_id", "since", "until")
 
 
 def _days(frame: DataFrame) -> set[str]:
