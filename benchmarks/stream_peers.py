@@ -14,7 +14,8 @@ from pyspark.sql import functions as sf
 
 from lakehouse.contracts.contract import Column, Contract, Type
 from lakehouse.naming import CATALOG
-from lakehouse.streaming.statements import Pipeline, refusals_table, source_options, statements
+from lakehouse.streaming.landing import Landing, refusals_table
+from lakehouse.streaming.statements import source_options, statements
 
 if TYPE_CHECKING:
     from pyspark.sql import Column as Expression
@@ -34,7 +35,7 @@ _CLOCK = ("arrived_at AS PROCTIME()", "WATERMARK FOR event_clock AS event_clock 
 _TEXT = "CAST(record_value AS STRING)"  # DECODE does not compile where the clock is read
 
 
-def python(pipeline: Pipeline, catalog: Options, kafka: Options) -> list[str]:
+def python(pipeline: Landing, catalog: Options, kafka: Options) -> list[str]:
     """The product's job with a parser in Python. Its clock is Kafka's: a source cannot call Python for another."""
     _, create_catalog, _, *others = statements(pipeline, catalog, kafka)
     return [
@@ -47,7 +48,7 @@ def python(pipeline: Pipeline, catalog: Options, kafka: Options) -> list[str]:
     ]
 
 
-def json_value(pipeline: Pipeline, catalog: Options, kafka: Options) -> list[str]:
+def json_value(pipeline: Landing, catalog: Options, kafka: Options) -> list[str]:
     """The product's job with `JSON_VALUE` for each field in each of its spellings, instead of a parser."""
     contract = pipeline.contract
     _, create_catalog, *_ = statements(pipeline, catalog, kafka)
@@ -84,7 +85,7 @@ END""",
     ]
 
 
-def identity(pipeline: Pipeline, catalog: Options, kafka: Options) -> list[str]:
+def identity(pipeline: Landing, catalog: Options, kafka: Options) -> list[str]:
     """Keys and values as they are, into a table of these: nothing is parsed, compared or refused."""
     _, create_catalog, *_ = statements(pipeline, catalog, kafka)
     table = _table(pipeline.contract)
@@ -160,7 +161,7 @@ def _table(contract: Contract) -> str:
     return f"{CATALOG}.{contract.table.layer}.{contract.table.table}"
 
 
-def _source(pipeline: Pipeline, kafka: Options, *columns: str) -> str:
+def _source(pipeline: Landing, kafka: Options, *columns: str) -> str:
     body = ",\n  ".join(columns)
     return f"CREATE TEMPORARY TABLE records (\n{body}\n) WITH ({source_options(pipeline, _client(kafka))})"
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.adapters.kafka.resource import KafkaResource
 from lakehouse.domains.feeds import FEEDS, FILES
-from lakehouse.domains.pipelines import PIPELINES
+from lakehouse.domains.pipelines import LANDINGS
 from lakehouse.errors import LakehouseError
 from lakehouse.ledger.account import Report
 from lakehouse.ledger.acknowledge import Loss, acknowledge_gone, acknowledge_lost
@@ -42,7 +42,7 @@ def run_audit(settings: Settings, *, deep: bool = False) -> Report:
         FEEDS,
         kafka.topic,
         kafka.probe,
-        pipelines=PIPELINES,
+        pipelines=LANDINGS,
         settled_before=settled_before(settings),
         deep=deep,
     )
@@ -55,7 +55,7 @@ def acknowledge_losses(settings: Settings, topic: str, *, why: str) -> list[Loss
         LakehouseError: no feed or stream reads the topic, it does not exist, or nothing can be acknowledged.
     """
     feed = next((feed for feed in FEEDS if feed.topic_name == topic), None)
-    pipeline = next((pipeline for pipeline in PIPELINES if pipeline.topic.name == topic), None)
+    pipeline = next((pipeline for pipeline in LANDINGS if pipeline.topic.name == topic), None)
     state = KafkaResource().topic(topic)
     who = getpass.getuser()
     if feed and state:
@@ -63,7 +63,7 @@ def acknowledge_losses(settings: Settings, topic: str, *, why: str) -> list[Loss
     if pipeline and state:
         accounts = [account for account in run_audit(settings).accounts if account.source == topic]
         return acknowledge_gone(connect(settings), pipeline.contract, topic, state, accounts, who=who, why=why)
-    known = ", ".join([*(feed.topic_name for feed in FEEDS), *(pipeline.topic.name for pipeline in PIPELINES)])
+    known = ", ".join([*(feed.topic_name for feed in FEEDS), *(pipeline.topic.name for pipeline in LANDINGS)])
     raise LakehouseError(f"topic {topic} is not read by any feed or stream, or does not exist; there is {known}")
 
 
@@ -86,7 +86,7 @@ def replay_dead_letters(
     if not fitting.num_rows:
         raise LakehouseError("no dead letter fits; `lakehouse dead-letters list` shows what there is")
     contracts = {feed.topic_name: feed.contract for feed in FEEDS}
-    streamed = {pipeline.topic.name: pipeline.contract for pipeline in PIPELINES}
+    streamed = {pipeline.topic.name: pipeline.contract for pipeline in LANDINGS}
     sources = sorted(fitting["source"].unique().to_pylist())
     for name in sources:
         if not is_delivery(name) and name not in (contracts | streamed):

@@ -11,7 +11,7 @@ from lakehouse.adapters.spark.resource import SparkResource
 from lakehouse.domains.conversions import definitions as conversions
 from lakehouse.domains.feeds import FEEDS, FILES
 from lakehouse.domains.pgr import definitions as pgr
-from lakehouse.domains.pipelines import PIPELINES
+from lakehouse.domains.pipelines import LANDINGS
 from lakehouse.domains.players import definitions as players
 from lakehouse.orchestration.alerts import build_alerts
 from lakehouse.orchestration.platform import build_platform
@@ -21,7 +21,7 @@ defs = dg.Definitions.merge(
     conversions.defs,
     pgr.defs,
     players.defs,
-    build_platform(FEEDS, [FILES], PIPELINES),
+    build_platform(FEEDS, [FILES], LANDINGS),
     build_maintenance(),
     build_alerts(),
     dg.Definitions(

@@ -23,6 +23,10 @@ BRONZE_GROUP_ID = "bronze-ingestion"
 
 FLINK_GROUP_ID = "flink-bronze-ingestion"
 """The same for what Flink lands; its truth is the checkpoint."""
+STATISTICS_GROUP_ID = "flink-player-statistics"
+"""The same for what Flink counts."""
+SERVING_GROUP_ID = "player-serving"
+"""The same for what the serving sink reads; its truth is in PostgreSQL."""
 
 
 class Layer(StrEnum):
@@ -84,6 +88,8 @@ class Topic:
     """What the producer puts into the message key."""
     partitions: int
     retention_hours: int
+    is_compacted: bool = False
+    """Whether of each key the newest message is enough."""
 
     @property
     def asset_key(self) -> list[str]:
@@ -145,6 +151,20 @@ TABLES = (
 
 PGR_EVENTS_TOPIC = Topic("pgr-events", Domain.PGR, key="entity_id", partitions=3, retention_hours=7 * 24)
 PLAYER_EVENTS_TOPIC = Topic("player.events.raw", Domain.PLAYERS, key="player_id", partitions=3, retention_hours=7 * 24)
+PLAYER_EVENTS_PROCESSED = Topic(
+    "player.events.processed", Domain.PLAYERS, key="player_id", partitions=3, retention_hours=7 * 24
+)
+PLAYER_STATISTICS = Topic(
+    "player.statistics", Domain.PLAYERS, key="player_id", partitions=3, retention_hours=30 * 24, is_compacted=True
+)
+GAME_LEADERBOARDS = Topic(
+    "game.leaderboards",
+    Domain.PLAYERS,
+    key="game_id, period, period_start, player_id",
+    partitions=1,
+    retention_hours=30 * 24,
+    is_compacted=True,
+)
 SYSTEM_DLQ = Topic("system.dlq", Domain.PLAYERS, key="none", partitions=1, retention_hours=30 * 24)
 CONVERSIONS_TOPIC = Topic(
     "roman-numeral-events", Domain.CONVERSIONS, key="event_id", partitions=3, retention_hours=7 * 24
@@ -152,4 +172,13 @@ CONVERSIONS_TOPIC = Topic(
 CONVERSIONS_DLQ = Topic(
     "roman-numeral-events-dlq", Domain.CONVERSIONS, key="none", partitions=1, retention_hours=30 * 24
 )
-TOPICS = (PGR_EVENTS_TOPIC, PLAYER_EVENTS_TOPIC, SYSTEM_DLQ, CONVERSIONS_TOPIC, CONVERSIONS_DLQ)
+TOPICS = (
+    PGR_EVENTS_TOPIC,
+    PLAYER_EVENTS_TOPIC,
+    PLAYER_EVENTS_PROCESSED,
+    PLAYER_STATISTICS,
+    GAME_LEADERBOARDS,
+    SYSTEM_DLQ,
+    CONVERSIONS_TOPIC,
+    CONVERSIONS_DLQ,
+)

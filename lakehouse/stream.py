@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from lakehouse.adapters.flink.cluster import FlinkCluster, Job
@@ -15,10 +16,14 @@ from lakehouse.adapters.iceberg.catalog import connect, ensure_table
 from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.errors import LakehouseError
 from lakehouse.ledger.acknowledge import last_acknowledged
-from lakehouse.ledger.streamed import write_start
-from lakehouse.naming import FLINK_GROUP_ID
+from lakehouse.ledger.streamed import next_offsets, write_start
 from lakehouse.settings import Settings, is_s3
 from lakehouse.streaming.statements import Pipeline, job_settings, statements
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
+    from lakehouse.adapters.kafka.client import TopicState
 
 CHECKPOINTS, SAVEPOINTS = "checkpoints", "savepoints"
 STATE_FILE = "_metadata"
@@ -82,7 +87,7 @@ def start(
     if alive := cluster.alive(pipeline.job_name):
         raise LakehouseError(f"{name} runs already, as job {alive.job_id} ({alive.state})")
     admin = open_admin(settings)
-    for topic in (pipeline.topic, pipeline.refused):
+    for topic in (pipeline.topic, *pipeline.written_topics):
         ensure_topic(admin, topic)
     catalog = connect(settings)
     tables = [ensure_table(catalog, contract) for contract in (pipeline.contract, DUPLICATE)]
@@ -93,7 +98,7 @@ def start(
             "would be landed again. With --accept-repeats it is"
         )
     state = state or newest
-    if state is None and tables[0].current_snapshot() is not None:
+    if state is None and not pipeline.reads_table and tables[0].current_snapshot() is not None:
         raise LakehouseError(
             f"{pipeline.contract.table} holds rows, but the state that {name} left is gone from "
             f"{_folder(settings, pipeline)}: started without it, it would land them again. Bring the folder back, or "
@@ -101,9 +106,10 @@ def start(
         )
     source = pipeline.topic.name
     if known := describe_topic(admin, source):
-        write_start(tables[0], source, known)
+        if not pipeline.reads_table:
+            write_start(tables[0], source, known)
         if state is None:
-            move_group(admin, FLINK_GROUP_ID, source, {p: bounds.low for p, bounds in known.partitions.items()})
+            move_group(admin, pipeline.group_id, source, _beginning(settings, pipeline, tables[0], known))
     acknowledged = last_acknowledged(tables[0].properties, source)
     chosen = job_settings(
         pipeline,
@@ -116,11 +122,39 @@ def start(
         chosen["execution.state-recovery.path"] = _path(state).as_uri()
     # Until the job has a newer state, it may still have to pass what was acknowledged.
     passes_gaps = state is not None and acknowledged is not None and _left_at(state) < acknowledged
-    job_statements = statements(pipeline, _catalog_options(settings), _kafka_options(settings), passes_gaps=passes_gaps)
-    submit(settings, chosen, job_statements)
+    said = statements(
+        pipeline,
+        _catalog_options(settings),
+        _kafka_options(settings),
+        passes_gaps=passes_gaps,
+        snapshot=_snapshot_taken(settings, pipeline),
+    )
+    submit(settings, chosen, said)
     job = _running(cluster, pipeline)
     write_file(_wish(settings, pipeline), json.dumps({"parallelism": parallelism}))
     return job
+
+
+def _beginning(settings: Settings, pipeline: Pipeline, table: Table, known: TopicState) -> dict[int, int]:
+    """Where a job without state begins to read its topic, by partition.
+
+    Of a job that takes the table first, the snapshot is remembered: its statements must stay as they were.
+    """
+    from lakehouse.stack.files import write_file
+
+    lows = {partition: bounds.low for partition, bounds in known.partitions.items()}
+    if not pipeline.reads_table:
+        return lows
+    snapshot = table.current_snapshot()
+    write_file(_taken(settings, pipeline), json.dumps(snapshot.snapshot_id if snapshot else None))
+    return lows | (next_offsets(table, pipeline.topic.name, snapshot.snapshot_id) if snapshot else {})
+
+
+def _snapshot_taken(settings: Settings, pipeline: Pipeline) -> int | None:
+    """The snapshot that a pipeline took before it read its topic, if it took one."""
+    file = _taken(settings, pipeline)
+    snapshot: int | None = json.loads(file.read_text()) if file.exists() else None
+    return snapshot
 
 
 def stop(settings: Settings, pipeline: Pipeline) -> str:
@@ -266,6 +300,11 @@ def _folder(settings: Settings, pipeline: Pipeline) -> Path:
 def _wish(settings: Settings, pipeline: Pipeline) -> Path:
     """The file that is there while a pipeline should run; says how it was started."""
     return _folder(settings, pipeline) / "started.json"
+
+
+def _taken(settings: Settings, pipeline: Pipeline) -> Path:
+    """The file with the snapshot that a pipeline took before it read its topic."""
+    return _folder(settings, pipeline) / "taken.json"
 
 
 def _catalog_options(settings: Settings) -> dict[str, str]:

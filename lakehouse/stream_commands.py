@@ -12,7 +12,7 @@ from lakehouse.terminal import console, print_json
 
 stream_app = typer.Typer(
     no_args_is_help=True,
-    help="The always-on jobs in Flink, one a pipeline: [bold]conversions[/bold], [bold]players[/bold].",
+    help="The always-on jobs in Flink: [bold]conversions[/bold], [bold]players[/bold], [bold]player-stats[/bold].",
     rich_markup_mode="rich",
 )
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from lakehouse.domains.conversions.stream import PIPELINE as CONVERSIONS
+from lakehouse.domains.players.statistics import PIPELINE as PLAYER_STATISTICS
 from lakehouse.domains.players.stream import PIPELINE as PLAYERS
 from lakehouse.errors import LakehouseError
 from lakehouse.streaming.statements import Pipeline
 
-PIPELINES = (PLAYERS, CONVERSIONS)
+LANDINGS = (PLAYERS, CONVERSIONS)
+"""Those that land a topic, so that the audit must account for it."""
+PIPELINES: tuple[Pipeline, ...] = (*LANDINGS, PLAYER_STATISTICS)
 
 
 def pipeline_named(name: str) -> Pipeline:

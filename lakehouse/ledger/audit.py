@@ -32,7 +32,7 @@ from lakehouse.ledger.state import Entry, read_entries, read_losses, read_replay
 from lakehouse.ledger.streamed import Landed, queue_accounts, stream_accounts
 from lakehouse.ledger.writer import gaps
 from lakehouse.naming import TableName
-from lakehouse.streaming.statements import Pipeline
+from lakehouse.streaming.landing import Landing
 
 
 def audit(
@@ -41,7 +41,7 @@ def audit(
     topics: Callable[[str], TopicState | None],
     probe: Probe,
     *,
-    pipelines: Collection[Pipeline] = (),
+    pipelines: Collection[Landing] = (),
     settled_before: datetime | None = None,
     deep: bool = False,
 ) -> Report:
@@ -132,7 +132,7 @@ def audit(
 
 
 def _stream_accounts(
-    pipeline: Pipeline,
+    pipeline: Landing,
     table: Table | None,
     landed: Landed,
     letters_table: Table | None,

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.table import Table
 
+from lakehouse.adapters.iceberg.filters import equal
 from lakehouse.adapters.kafka.client import PartitionState, TopicState
 from lakehouse.errors import LakehouseError
 from lakehouse.ledger.account import Account, Probe, from_position, misplaced, some
@@ -58,6 +59,20 @@ def write_start(table: Table, topic: str, state: TopicState) -> None:
     if new:
         with table.transaction() as transaction:
             transaction.set_properties(to_properties(topic, new))
+
+
+def next_offsets(table: Table, topic: str, snapshot_id: int) -> dict[int, int]:
+    """The offset after the last one of each partition of a topic that a table held at a snapshot.
+
+    A stream commits a prefix of every partition, so all before it had been read by then.
+    """
+    rows = table.scan(
+        row_filter=equal("kafka_topic", topic),
+        selected_fields=("kafka_partition", "kafka_offset"),
+        snapshot_id=snapshot_id,
+    ).to_arrow()
+    last = rows.group_by("kafka_partition").aggregate([("kafka_offset", "max")])
+    return {row["kafka_partition"]: row["kafka_offset_max"] + 1 for row in last.to_pylist()}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.adapters.kafka.resource import KafkaResource
 from lakehouse.ledger.feed import Feed
 from lakehouse.naming import DEAD_LETTERS
-from lakehouse.streaming.statements import Pipeline
+from lakehouse.streaming.landing import Landing
 
 ACCOUNT_CHECK = "every_offset_is_accounted_for"
 SHOWN = 100
@@ -31,7 +31,7 @@ def build_account_check(feed: Feed) -> dg.AssetChecksDefinition:
     return every_offset_is_accounted_for
 
 
-def build_stream_check(pipeline: Pipeline) -> dg.AssetChecksDefinition:
+def build_stream_check(pipeline: Landing) -> dg.AssetChecksDefinition:
     """The invariant as a check on the table that a stream lands."""
 
     @dg.asset_check(
@@ -45,7 +45,7 @@ def build_stream_check(pipeline: Pipeline) -> dg.AssetChecksDefinition:
     return every_offset_is_accounted_for
 
 
-def build_audit_check(feeds: Sequence[Feed], pipelines: Sequence[Pipeline]) -> dg.AssetChecksDefinition:
+def build_audit_check(feeds: Sequence[Feed], pipelines: Sequence[Landing]) -> dg.AssetChecksDefinition:
     """The whole audit as a check: it alone can remember what it verified, for all domains share some tables."""
 
     @dg.asset_check(
@@ -64,7 +64,7 @@ def _audited(
     iceberg: IcebergResource,
     *,
     feeds: Sequence[Feed] = (),
-    pipelines: Sequence[Pipeline] = (),
+    pipelines: Sequence[Landing] = (),
     source: str | None = None,
 ) -> dg.AssetCheckResult:
     """The verdict of an audit, with the numbers of one source, or of all."""

@@ -19,10 +19,10 @@ from lakehouse.orchestration.dbt import build_dbt_assets
 from lakehouse.orchestration.describe import describe_contract, freshness, staging_key
 from lakehouse.orchestration.scheduled import build_scheduled_job
 from lakehouse.orchestration.upkeep import MAINTENANCE
-from lakehouse.streaming.statements import Pipeline
+from lakehouse.streaming.landing import Landing
 
 
-def build_platform(feeds: Sequence[Feed], files: Sequence[Contract], pipelines: Sequence[Pipeline]) -> dg.Definitions:
+def build_platform(feeds: Sequence[Feed], files: Sequence[Contract], pipelines: Sequence[Landing]) -> dg.Definitions:
     """Dead letters, duplicates and deliveries, downstream of where records come from, and the hourly look at them.
 
     The calendar, `gold.dim_date`, is made by the jobs of the domains whose facts point at it.

@@ -14,6 +14,7 @@ from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.contracts.lineage import LATENESS
 from lakehouse.errors import LakehouseError
 from lakehouse.orchestration.landing import BATCH, KIND_TAG, must_wait
+from lakehouse.streaming.landing import Landing
 from lakehouse.streaming.statements import Pipeline
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def build_stream(pipeline: Pipeline) -> StreamAutomation:
 
 
 def _build_job(pipeline: Pipeline, what: str, description: str) -> dg.JobDefinition:
-    @dg.op(name=f"{what}_{pipeline.name}")
+    @dg.op(name=f"{what}_{pipeline.identifier}")
     def act(context: dg.OpExecutionContext) -> None:
         from lakehouse import stream
 
@@ -63,7 +64,7 @@ def _build_job(pipeline: Pipeline, what: str, description: str) -> dg.JobDefinit
             context.log.info("%s is stopped, its savepoint is %s", pipeline.name, stream.stop(settings, pipeline))
 
     @dg.job(
-        name=f"{pipeline.name}_stream_{what}",
+        name=f"{pipeline.identifier}_stream_{what}",
         tags={KIND_TAG: BATCH},
         executor_def=dg.in_process_executor,
         description=description,
@@ -76,7 +77,7 @@ def _build_job(pipeline: Pipeline, what: str, description: str) -> dg.JobDefinit
 
 def _build_sensor(pipeline: Pipeline, start: dg.JobDefinition) -> dg.SensorDefinition:
     @dg.sensor(
-        name=f"{pipeline.name}_stream",
+        name=f"{pipeline.identifier}_stream",
         job_name=start.name,
         minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -93,7 +94,7 @@ def _build_sensor(pipeline: Pipeline, start: dg.JobDefinition) -> dg.SensorDefin
             told, trouble = {}, None
             context.log.info("%s: %s", pipeline.name, error)
         cursor = json.loads(context.cursor or "{}")
-        events = list(_landed(pipeline, iceberg, cursor, told))
+        events = list(_landed(pipeline, iceberg, cursor, told)) if isinstance(pipeline, Landing) else []
         asked = []
         if trouble and not must_wait(context.instance, start.name):
             context.log.warning("%s is brought back: %s", pipeline.name, trouble)
@@ -110,7 +111,7 @@ def _told(found: "StreamStatus", address: str) -> dict[str, Any]:
 
 
 def _landed(
-    pipeline: Pipeline, iceberg: IcebergResource, cursor: dict[str, int], told: dict[str, Any]
+    pipeline: Landing, iceberg: IcebergResource, cursor: dict[str, int], told: dict[str, Any]
 ) -> Iterator[dg.AssetMaterialization]:
     """A materialisation of each table with snapshots since the cursor, which moves on to the newest."""
     from lakehouse.adapters.iceberg.catalog import find_table

@@ -1,17 +1,18 @@
-"""SQL for Flink, rendered from a contract: reading its topic, landing rows and repeats, refusing the rest.
+"""SQL for Flink, rendered from a contract: what every always-on job shares, which is how it reads its topic.
 
 A record is parsed once, by the function `parse_record` (`functions/ParseRecord.java`), whose answer is either fields
-or an error. Bronze and duplicates share one deduplication, so a record is in exactly one of the three sinks.
+or an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lakehouse.contracts.contract import Column, Contract, Type
-from lakehouse.contracts.duplicate import DUPLICATE
-from lakehouse.naming import CATALOG, FLINK_GROUP_ID, Topic
+from lakehouse.naming import CATALOG, TableName, Topic
 
 PARSER = "lakehouse.ParseRecord"
 """Class of the function."""
@@ -19,7 +20,7 @@ PARSER = "lakehouse.ParseRecord"
 STATE_HOURS = 24
 """How long an event id is remembered."""
 
-_SQL_TYPES = {Type.INT: "INT", Type.LONG: "BIGINT", Type.TIMESTAMP: "TIMESTAMP_LTZ(6)"}
+SQL_TYPES = {Type.INT: "INT", Type.LONG: "BIGINT", Type.TIMESTAMP: "TIMESTAMP_LTZ(6)"}
 """Of fields that are not text."""
 
 RAW = {
@@ -30,23 +31,50 @@ RAW = {
 }
 """Keys and values as they are, byte for byte."""
 
-_WATERMARK = "CURRENT_WATERMARK(event_clock)"
+CLOCK = "event_clock"
+"""Column of `records`: event time, held by Kafka's time."""
 
 
 @dataclass(frozen=True)
-class Pipeline:
-    """A topic that Flink lands in bronze: one always-on job."""
+class Pipeline(ABC):
+    """A topic that Flink reads: one always-on job."""
 
     name: str
     contract: Contract
     topic: Topic
-    refused: Topic
-    """Where records go that the contract refuses."""
+    group_id: str
+    """Consumer group that says where a job without state begins."""
+    reads_table: ClassVar[bool] = False
+    """Whether a job without state takes what the contract's table holds first, and its topic from there on."""
 
     @property
     def job_name(self) -> str:
         """Name of the job in Flink."""
         return f"lakehouse-{self.name}"
+
+    @property
+    def identifier(self) -> str:
+        """Its name where a hyphen is no part of names."""
+        return self.name.replace("-", "_")
+
+    @property
+    @abstractmethod
+    def written_topics(self) -> Sequence[Topic]:
+        """Topics that it writes to."""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Settings of its job that are its own."""
+        return {}
+
+    @abstractmethod
+    def work(self, client: Mapping[str, str], snapshot: int | None) -> list[str]:
+        """What it does with the table `records`, the last statement starts the job.
+
+        Args:
+            client: Options of Kafka's clients, for tables.
+            snapshot: Snapshot of the contract's table that a job which reads it too reads.
+        """
 
 
 def job_settings(
@@ -85,11 +113,17 @@ def job_settings(
         "table.local-time-zone": "UTC",
         # The sink whose operators keep their ids at another parallelism.
         "table.exec.iceberg.use-v2-sink": "true",
+        **pipeline.settings,
     }
 
 
 def statements(
-    pipeline: Pipeline, catalog: Mapping[str, str], kafka: Mapping[str, str], *, passes_gaps: bool = False
+    pipeline: Pipeline,
+    catalog: Mapping[str, str],
+    kafka: Mapping[str, str],
+    *,
+    passes_gaps: bool = False,
+    snapshot: int | None = None,
 ) -> list[str]:
     """The whole job, the last statement starts it.
 
@@ -98,17 +132,14 @@ def statements(
         catalog: Options of the Iceberg catalog. They hold a password.
         kafka: Options of Kafka's clients. They may hold a password.
         passes_gaps: Whether it reads on where records were deleted before it read them, instead of failing.
+        snapshot: See `Pipeline.work`.
     """
     client = {f"properties.{name}": value for name, value in kafka.items()}
-    inserts = [rows_insert(pipeline), duplicates_insert(pipeline), refusals_insert(pipeline)]
-    body = "".join(f"{insert};\n" for insert in inserts)
     return [
-        f"CREATE TEMPORARY FUNCTION parse_record AS {_quoted(PARSER)} LANGUAGE JAVA",
-        f"CREATE CATALOG {CATALOG} WITH ({_options(catalog)})",
+        f"CREATE TEMPORARY FUNCTION parse_record AS {quoted(PARSER)} LANGUAGE JAVA",
+        f"CREATE CATALOG {CATALOG} WITH ({options_of(catalog)})",
         source_table(pipeline, client, passes_gaps=passes_gaps),
-        refusals_table(pipeline, client),
-        numbered_view(pipeline.contract),
-        f"EXECUTE STATEMENT SET BEGIN\n{body}END",
+        *pipeline.work(client, snapshot),
     ]
 
 
@@ -125,9 +156,9 @@ def source_table(pipeline: Pipeline, client: Mapping[str, str], *, passes_gaps: 
   kafka_partition INT METADATA FROM 'partition' VIRTUAL,
   kafka_offset BIGINT METADATA FROM 'offset' VIRTUAL,
   kafka_timestamp TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
-  parsed AS parse_record(record_value, kafka_timestamp, {_quoted(fields_of(pipeline.contract))}),
+  parsed AS parse_record(record_value, kafka_timestamp, {quoted(fields_of(pipeline.contract))}),
   event_clock AS COALESCE(LEAST(CAST(parse_record(record_value, kafka_timestamp,
-    {_quoted(fields_of(pipeline.contract))}).event_time AS TIMESTAMP_LTZ(3)), kafka_timestamp), {epoch}),
+    {quoted(fields_of(pipeline.contract))}).event_time AS TIMESTAMP_LTZ(3)), kafka_timestamp), {epoch}),
   arrived_at AS PROCTIME(),
   WATERMARK FOR event_clock AS event_clock - INTERVAL '5' MINUTE
 ) WITH ({source_options(pipeline, client, passes_gaps=passes_gaps)})"""
@@ -144,70 +175,11 @@ def source_options(pipeline: Pipeline, client: Mapping[str, str], *, passes_gaps
         "scan.startup.mode": "group-offsets",
         "scan.topic-partition-discovery.interval": "60 s",
         **client,
-        "properties.group.id": FLINK_GROUP_ID,
+        "properties.group.id": pipeline.group_id,
         "properties.isolation.level": "read_committed",
         "properties.auto.offset.reset": "earliest" if passes_gaps else "none",
     }
-    return _options(options)
-
-
-def refusals_table(pipeline: Pipeline, client: Mapping[str, str]) -> str:
-    """The topic of refused records: the value is the record's own, byte for byte; the headers say the rest."""
-    options = {
-        "connector": "kafka",
-        "topic": pipeline.refused.name,
-        **RAW,
-        "sink.delivery-guarantee": "at-least-once",
-        **client,
-        "properties.acks": "all",
-        "properties.enable.idempotence": "true",
-    }
-    return f"""CREATE TEMPORARY TABLE refusals (
-  record_key BYTES,
-  record_value BYTES,
-  headers MAP<STRING, BYTES> METADATA
-) WITH ({_options(options)})"""
-
-
-def numbered_view(contract: Contract) -> str:
-    """Accepted records, each with how many of its event id have come so far."""
-    event_id = _field(contract, contract.event_id or "")
-    return f"""CREATE TEMPORARY VIEW numbered AS
-SELECT *, COUNT(*) OVER (PARTITION BY event_id ORDER BY arrived_at ROWS UNBOUNDED PRECEDING) AS place
-FROM (
-  SELECT parsed, kafka_partition, kafka_offset, kafka_timestamp, arrived_at, {event_id} AS event_id,
-    COALESCE(event_clock < {_WATERMARK}, FALSE) AS is_late_arrival,
-    COALESCE(event_clock < {_WATERMARK} - INTERVAL '1' HOUR, FALSE) AS is_beyond_lateness
-  FROM records WHERE parsed.error_type IS NULL
-)"""
-
-
-def rows_insert(pipeline: Pipeline) -> str:
-    """The first record of each event id, into the contract's table."""
-    return _insert(pipeline, pipeline.contract, "place = 1")
-
-
-def duplicates_insert(pipeline: Pipeline) -> str:
-    """All further ones, by their coordinates."""
-    return _insert(pipeline, DUPLICATE, "place > 1")
-
-
-def refusals_insert(pipeline: Pipeline) -> str:
-    """What the contract refuses, with its origin."""
-    said = {
-        "error_type": "parsed.error_type",
-        "error_message": "parsed.error_message",
-        "contract": _quoted(pipeline.contract.fingerprint),
-        "kafka_topic": _quoted(pipeline.topic.name),
-        "kafka_partition": "CAST(kafka_partition AS STRING)",
-        "kafka_offset": "CAST(kafka_offset AS STRING)",
-        "kafka_timestamp": "CAST(kafka_timestamp AS STRING)",
-        "failed_at": "CAST(CURRENT_ROW_TIMESTAMP() AS STRING)",
-    }
-    headers = ", ".join(f"{_quoted(name)}, ENCODE({value}, 'UTF-8')" for name, value in said.items())
-    return f"""INSERT INTO refusals
-SELECT record_key, record_value, MAP[{headers}]
-FROM records WHERE parsed.error_type IS NOT NULL"""
+    return options_of(options)
 
 
 def fields_of(contract: Contract) -> str:
@@ -223,29 +195,7 @@ def _told(column: Column) -> str:
     return ":".join(parts)
 
 
-def _insert(pipeline: Pipeline, contract: Contract, condition: str) -> str:
-    lineage = {
-        "raw_payload": "parsed.payload",
-        "kafka_topic": _quoted(pipeline.topic.name),
-        "kafka_partition": "kafka_partition",
-        "kafka_offset": "kafka_offset",
-        "kafka_timestamp": "CAST(kafka_timestamp AS TIMESTAMP_LTZ(6))",
-        "is_late_arrival": "is_late_arrival",
-        "is_beyond_lateness": "is_beyond_lateness",
-        "ingested_at": "CAST(CURRENT_ROW_TIMESTAMP() AS TIMESTAMP_LTZ(6))",
-        "erased_at": "CAST(NULL AS TIMESTAMP_LTZ(6))",
-    }
-    is_same = contract is pipeline.contract
-    fields = {c.name: _field(contract, c.name) if is_same else c.name for c in contract.fields}
-    columns = ",\n  ".join(f"{(fields | lineage)[column.name]} AS {column.name}" for column in contract.columns)
-    table = f"{CATALOG}.{contract.table.layer}.{contract.table.table}"
-    return f"""INSERT INTO {table} /*+ OPTIONS('uid-suffix'='{contract.table.table}') */
-SELECT
-  {columns}
-FROM numbered WHERE {condition}"""
-
-
-def _field(contract: Contract, name: str) -> str:
+def field_of(contract: Contract, name: str) -> str:
     """A field out of the parser's answer, typed. The parser has checked that its text is of that type."""
     position, column = next((i, c) for i, c in enumerate(contract.fields, start=1) if c.name == name)
     if name == contract.event_time:
@@ -254,12 +204,30 @@ def _field(contract: Contract, name: str) -> str:
 
 
 def _typed(column: Column, text: str) -> str:
-    return f"CAST({text} AS {_SQL_TYPES[column.type]})" if column.type in _SQL_TYPES else text
+    return f"CAST({text} AS {SQL_TYPES[column.type]})" if column.type in SQL_TYPES else text
 
 
-def _options(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{_quoted(name)} = {_quoted(value)}" for name, value in values.items())
+def options_of(values: Mapping[str, str]) -> str:
+    """Options of a table or a catalog, as SQL."""
+    return ", ".join(f"{quoted(name)} = {quoted(value)}" for name, value in values.items())
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text as a literal of SQL."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def table_of(name: TableName) -> str:
+    """Name of an Iceberg table in the job's catalog."""
+    return f"{CATALOG}.{name.layer}.{name.table}"
+
+
+def acknowledged(client: Mapping[str, str]) -> dict[str, str]:
+    """Options of a client of Kafka that writes: on all replicas, once and in order while it lives."""
+    return {**client, "properties.acks": "all", "properties.enable.idempotence": "true"}
+
+
+def together(inserts: Sequence[str]) -> str:
+    """One job of several inserts."""
+    body = "".join(f"{insert};\n" for insert in inserts)
+    return f"EXECUTE STATEMENT SET BEGIN\n{body}END"

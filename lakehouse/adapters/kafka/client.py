@@ -167,12 +167,17 @@ def open_producer(settings: Settings, more: Mapping[str, Any] | None = None) -> 
     )
 
 
-def open_consumer(settings: Settings) -> KafkaConsumer:
-    """Consumer of committed records that never moves by itself: no reset, no automatic commit."""
+def open_consumer(settings: Settings, group_id: str | None = None) -> KafkaConsumer:
+    """Consumer of committed records that never moves by itself: no reset, no automatic commit.
+
+    Args:
+        settings: Where the brokers are.
+        group_id: Group under which lag tools see it; by default that of the micro-batches.
+    """
     return KafkaConsumer(
         {
             **client_config(settings),
-            "group.id": settings.kafka_group_id,
+            "group.id": group_id or settings.kafka_group_id,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
@@ -220,7 +225,7 @@ def topic_config(topic: Topic) -> dict[str, str]:
     return {
         "retention.ms": str(topic.retention_hours * 3_600_000),
         "max.message.bytes": str(MAX_MESSAGE_BYTES),
-        "cleanup.policy": "delete",
+        "cleanup.policy": "compact,delete" if topic.is_compacted else "delete",
     }
 
 

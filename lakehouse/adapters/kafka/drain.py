@@ -98,22 +98,33 @@ def _collect(consumer: KafkaConsumer, limits: Limits) -> tuple[list[Message], di
     size = 0
     opened = time.monotonic()
     while len(messages) < limits.batch_size and size < MAX_BATCH_BYTES:
-        polled = consumer.consume(min(POLL_RECORDS, limits.batch_size - len(messages)), POLL_SECONDS)
-        if consumer.refusal:
-            raise LakehouseError(consumer.refusal)
-        events = [(message, error) for message in polled if (error := message.error()) is not None]
-        if events:
-            polled = [message for message in polled if message.error() is None]
-        for event, error in events:
-            if error.code() == KafkaError._PARTITION_EOF:
-                ends[cast(int, event.partition())] = cast(int, event.offset())
-            else:
-                _raise_what_lasts(error, event)
+        polled, reached = poll(consumer, min(POLL_RECORDS, limits.batch_size - len(messages)), POLL_SECONDS)
+        ends |= {cast(int, event.partition()): cast(int, event.offset()) for event in reached}
         messages += polled
         size += sum(map(len, polled))
         if time.monotonic() - opened >= (limits.flush_interval_sec if messages else POLL_SECONDS):
             break
     return messages, ends
+
+
+def poll(consumer: KafkaConsumer, count: int, seconds: float) -> tuple[list[Message], list[Message]]:
+    """Records that came within some time, at most so many; and the ends of partitions that were reached.
+
+    Raises:
+        LedgerGapError: the broker no longer has a position that was asked for.
+        LakehouseError: the brokers refuse the client.
+    """
+    polled = consumer.consume(count, seconds)
+    if consumer.refusal:
+        raise LakehouseError(consumer.refusal)
+    events = [(message, error) for message in polled if (error := message.error()) is not None]
+    if not events:
+        return polled, []
+    for event, error in events:
+        if error.code() != KafkaError._PARTITION_EOF:
+            _raise_what_lasts(error, event)
+    reached = [event for event, error in events if error.code() == KafkaError._PARTITION_EOF]
+    return [message for message in polled if message.error() is None], reached
 
 
 def _raise_what_lasts(error: KafkaError, message: Message) -> None:

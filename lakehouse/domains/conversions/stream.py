@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from lakehouse.domains.conversions.contract import CONVERSION_EVENT
 from lakehouse.naming import CONVERSIONS_DLQ, CONVERSIONS_TOPIC
-from lakehouse.streaming.statements import Pipeline
+from lakehouse.streaming.landing import Landing
 
-PIPELINE = Pipeline("conversions", CONVERSION_EVENT, CONVERSIONS_TOPIC, CONVERSIONS_DLQ)
+PIPELINE = Landing("conversions", CONVERSION_EVENT, CONVERSIONS_TOPIC, refused=CONVERSIONS_DLQ)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lakehouse.domains.players.contract import PLAYER_EVENT
-from lakehouse.naming import PLAYER_EVENTS_TOPIC, SYSTEM_DLQ
-from lakehouse.streaming.statements import Pipeline
+from lakehouse.naming import PLAYER_EVENTS_PROCESSED, PLAYER_EVENTS_TOPIC, SYSTEM_DLQ
+from lakehouse.streaming.landing import Landing
 
-PIPELINE = Pipeline("players", PLAYER_EVENT, PLAYER_EVENTS_TOPIC, SYSTEM_DLQ)
+PIPELINE = Landing("players", PLAYER_EVENT, PLAYER_EVENTS_TOPIC, refused=SYSTEM_DLQ, processed=PLAYER_EVENTS_PROCESSED)

@@ -6,15 +6,13 @@ from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.domains.conversions.contract import CONVERSION_EVENT
 from lakehouse.domains.conversions.stream import PIPELINE
 from lakehouse.domains.pipelines import PIPELINES
-from lakehouse.streaming.statements import (
-    duplicates_insert,
-    fields_of,
-    job_settings,
-    refusals_insert,
-    rows_insert,
-    source_table,
-    statements,
-)
+from lakehouse.domains.players.boards import Period
+from lakehouse.domains.players.contract import PLAYER_EVENT
+from lakehouse.domains.players.statistics import PIPELINE as STATISTICS
+from lakehouse.domains.players.statistics import events_view, scores_insert, statistics_insert
+from lakehouse.domains.players.stream import PIPELINE as PLAYERS
+from lakehouse.streaming.landing import duplicates_insert, processed_insert, refusals_insert, rows_insert
+from lakehouse.streaming.statements import fields_of, job_settings, source_table, statements
 
 
 def columns_of(insert: str) -> list[str]:
@@ -26,6 +24,25 @@ def columns_of(insert: str) -> list[str]:
 def test_each_sink_gets_every_column_of_its_contract_in_order() -> None:
     assert columns_of(rows_insert(PIPELINE)) == [column.name for column in CONVERSION_EVENT.columns]
     assert columns_of(duplicates_insert(PIPELINE)) == [column.name for column in DUPLICATE.columns]
+
+
+def test_what_was_processed_goes_on_once_with_the_fields_of_its_contract() -> None:
+    insert = processed_insert(PLAYERS)
+    assert columns_of(insert)[: len(PLAYER_EVENT.fields)] == [column.name for column in PLAYER_EVENT.fields]
+    assert "FROM numbered WHERE place = 1" in insert
+
+
+def test_the_job_that_counts_takes_the_table_as_it_was_at_one_snapshot() -> None:
+    assert "'snapshot-id' = '7'" in events_view(PLAYER_EVENT, 7)
+    assert "OPTIONS" not in events_view(PLAYER_EVENT, None)
+    assert STATISTICS.reads_table
+    assert not PIPELINE.reads_table
+
+
+@pytest.mark.parametrize(("period", "kept"), [("daily", "8 d"), ("weekly", "21 d"), ("alltime", "0 s")])
+def test_scores_are_remembered_as_long_as_their_boards_are_open(period: str, kept: str) -> None:
+    assert f"STATE_TTL('scores' = '{kept}')" in scores_insert(Period(period))
+    assert "STATE_TTL('events' = '0 s')" in statistics_insert()
 
 
 def test_the_three_sinks_divide_the_records_among_them() -> None:
@@ -70,7 +87,7 @@ def test_what_must_outlive_a_job_is_the_same_for_every_pipeline() -> None:
         assert chosen["pipeline.name"] == f"lakehouse-{pipeline.name}"
         assert chosen["pipeline.max-parallelism"] == "128"
         assert chosen["parallelism.default"] == "3"
-        assert chosen["execution.checkpointing.interval"] == "7 s"
+        assert chosen["execution.checkpointing.interval"] == ("10 s" if pipeline is STATISTICS else "7 s")
         assert chosen["execution.checkpointing.externalized-checkpoint-retention"] == "RETAIN_ON_CANCELLATION"
         assert chosen["table.exec.iceberg.use-v2-sink"] == "true"
     assert len({pipeline.name for pipeline in PIPELINES}) == len(PIPELINES)
