@@ -19,7 +19,7 @@ from lakehouse import settings as settings_module
 from lakehouse.errors import FileRefusedError, LakehouseError
 from lakehouse.naming import CONVERSIONS_DLQ, CONVERSIONS_TOPIC, Domain
 from lakehouse.progress import counting
-from lakehouse.serve_commands import serve_app
+from lakehouse.serve_commands import key_app, load_test_app, rebuild_app, serve_app
 from lakehouse.settings import LOOPBACK
 from lakehouse.stack import commands as stack_commands
 from lakehouse.stream_commands import stream_app
@@ -51,6 +51,9 @@ app.add_typer(ingest_app, name="ingest")
 app.add_typer(stream_app, name="stream")
 app.add_typer(topic_app, name="topics")
 app.add_typer(serve_app, name="serve")
+app.add_typer(key_app, name="api-key")
+app.add_typer(rebuild_app, name="rebuild")
+app.add_typer(load_test_app, name="load-test")
 stack_commands.register(app)
 
 DAY = ["%Y-%m-%d"]

@@ -278,10 +278,40 @@ class Settings(BaseSettings):
     api_port: int = Field(
         18000, validation_alias=_names("api_port"), description="Port of the HTTP API.", ge=1, le=65535
     )
+    api_host: str = Field(
+        LOOPBACK,
+        validation_alias=_names("api_host"),
+        description="Address that the HTTP API listens on. Any other than loopback: a request needs an API key.",
+    )
+    api_keys_required: bool = Field(
+        default=False, validation_alias=_names("api_keys_required"), description="Ask for API keys on loopback, too."
+    )
+    api_events_per_second: float = Field(
+        5_000,
+        validation_alias=_names("api_events_per_second"),
+        description="Events that may be sent, or questions asked, with one API key in a second.",
+        gt=0,
+    )
 
-    redis_host: str = Field("", validation_alias=_names("redis_host", "REDIS_HOST"), description="Redis.")
+    redis_host: str = Field(
+        "", validation_alias=_names("redis_host", "REDIS_HOST"), description="Redis. Unset: the local stack's."
+    )
     redis_port: int = Field(
         16379, validation_alias=_names("redis_port", "REDIS_PORT"), description="Port of Redis.", ge=1, le=65535
+    )
+    redis_password: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_names("redis_password", "REDIS_PASSWORD"),
+        description="Password of Redis. Generated for the local one.",
+    )
+    redis_tls: bool = Field(
+        default=False, validation_alias=_names("redis_tls"), description="Whether Redis is spoken to through TLS."
+    )
+    player_events_kept_days: int = Field(
+        30,
+        validation_alias=_names("player_events_kept_days"),
+        description="Days of events that PostgreSQL's `players.events` holds; older ones are in the lake.",
+        ge=1,
     )
 
     s3_endpoint: str = Field(
@@ -314,7 +344,9 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
-    @field_validator("kafka_bootstrap_servers", "trino_host", "db_host", "flink_url", "spark_remote", mode="after")
+    @field_validator(
+        "kafka_bootstrap_servers", "trino_host", "db_host", "flink_url", "spark_remote", "redis_host", mode="after"
+    )
     @classmethod
     def _local(cls, value: str) -> str:
         """``local`` says what an unset address says: the server of the local stack (`lakehouse env` exports it)."""
@@ -409,6 +441,21 @@ class Settings(BaseSettings):
     def runs_spark(self) -> bool:
         """Whether Spark is a server of the local stack."""
         return not self.spark_remote
+
+    @property
+    def needs_api_keys(self) -> bool:
+        """Whether a request to the HTTP API needs a key: always where others than this machine can make one."""
+        return self.api_keys_required or self.api_host != LOOPBACK
+
+    @property
+    def runs_redis(self) -> bool:
+        """Whether Redis is a server of the local stack."""
+        return not self.redis_host
+
+    @property
+    def redis_address(self) -> str:
+        """Host of Redis to use."""
+        return self.redis_host or LOOPBACK
 
     @property
     def runs_postgres(self) -> bool:

@@ -239,7 +239,7 @@ def _point_away_from_the_user(patch: pytest.MonkeyPatch, home: Path) -> None:
         "SPARK_PORT": spark,
         "DAGSTER_PORT": dagster,
         "API_PORT": api,
-        "REDIS_HOST": LOOPBACK,
+        "REDIS_HOST": "local",
         "REDIS_PORT": redis,
         "BATCH_SIZE": 5_000,
         "FLUSH_INTERVAL_SEC": 0.5,

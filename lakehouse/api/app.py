@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from redis import RedisError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -23,9 +25,13 @@ from starlette.staticfiles import StaticFiles
 
 from lakehouse.api import metrics, problems
 from lakehouse.api.events import MAX_EVENT_BYTES, Message, Refused, accept, ids_of, split
+from lakehouse.api.keys import Allowance, Keyring
 from lakehouse.api.openapi import JSON, LINES, MAX_BATCH, MAX_KEY, START, docs_page, document, swagger_folder
-from lakehouse.api.problems import Problem
+from lakehouse.api.problems import RETRY_SECONDS, Problem
 from lakehouse.api.publisher import Header, Publisher, Sendable, Unavailable
+from lakehouse.api.reads import MAX_PLAYERS, Reader
+from lakehouse.api.scope import Scope
+from lakehouse.domains.players.boards import Period
 from lakehouse.naming import PLAYER_EVENTS_TOPIC
 from lakehouse.settings import LOOPBACK
 
@@ -35,7 +41,6 @@ if TYPE_CHECKING:
 MAX_BATCH_BYTES = 5_000_000
 BODY_SECONDS = 10.0
 """How long a client may take to send a body."""
-RETRY_SECONDS = 5
 HOSTS = [LOOPBACK, "localhost"]
 """Names under which a browser may reach the service: a page of somewhere else cannot give it a name of its own."""
 PAGE_HEADERS = {
@@ -54,13 +59,19 @@ def create_app(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.publisher = Publisher(settings, PLAYER_EVENTS_TOPIC.name)
+        app.state.reader = Reader(settings)
+        app.state.keys = Keyring(settings) if settings.needs_api_keys else None
+        app.state.allowance = Allowance(settings.api_events_per_second)
         yield
+        await app.state.reader.close()
         await app.state.publisher.close()
 
     return Starlette(
         routes=[
             Route("/api/v1/events", post_event, methods=["POST"]),
             Route("/api/v1/events/batch", post_batch, methods=["POST"]),
+            Route("/api/v1/players/{player_id:path}/statistics", show_statistics),
+            Route("/api/v1/games/{game_id:path}/leaderboards/{period}", show_leaderboard),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", show_metrics),
@@ -69,10 +80,13 @@ def create_app(settings: Settings) -> Starlette:
             Route("/docs/start.js", docs_start),
             Mount("/docs/assets", StaticFiles(directory=swagger_folder())),
         ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["*"], www_redirect=False)]
+        if settings.needs_api_keys
+        else [Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)],
         exception_handlers={
             Problem: problems.on_problem,
             HTTPException: problems.on_http_exception,
+            RedisError: problems.on_redis_error,
             Exception: problems.on_error,
         },
         lifespan=lifespan,
@@ -82,11 +96,13 @@ def create_app(settings: Settings) -> Starlette:
 async def post_event(request: Request) -> Response:
     """Take one event: the answer comes when all replicas have it."""
     with metrics.timed("event"):
+        owner = await owner_of(request, Scope.WRITE)
         media_of(request, JSON)
+        allow(request, owner, 1)
         body = await body_of(request, MAX_EVENT_BYTES)
         key = key_of(request)
         try:
-            message = accept(body, datetime.now(UTC), next(ids_of(key, ANYBODY)) if key else None)
+            message = accept(body, datetime.now(UTC), next(ids_of(key, owner)) if key else None)
         except Refused as error:
             metrics.REFUSED.inc()
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), field=error.field) from None
@@ -97,6 +113,7 @@ async def post_event(request: Request) -> Response:
 async def post_batch(request: Request) -> Response:
     """Take all good events of many; each of the others is named, with what is wrong with it."""
     with metrics.timed("batch"):
+        owner = await owner_of(request, Scope.WRITE)
         media = media_of(request, JSON, LINES)
         body = await body_of(request, MAX_BATCH_BYTES)
         key = key_of(request)
@@ -108,8 +125,9 @@ async def post_batch(request: Request) -> Response:
             detail = f"{len(events):,} events: expected 1 to {MAX_BATCH:,}"
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if events else HTTPStatus.UNPROCESSABLE_ENTITY
             raise Problem(status, detail)
+        allow(request, owner, len(events))
         now = datetime.now(UTC)
-        ids = ids_of(key, ANYBODY) if key else None
+        ids = ids_of(key, owner) if key else None
         accepted: list[Message] = []
         refused: list[dict[str, Any]] = []
         for index, event in enumerate(events):
@@ -130,6 +148,32 @@ async def post_batch(request: Request) -> Response:
                 "refused": refused,
             }
         )
+
+
+async def show_statistics(request: Request) -> Response:
+    """Totals of a player."""
+    allow(request, await owner_of(request, Scope.READ), 1)
+    player = request.path_params["player_id"]
+    found = await request.app.state.reader.statistics(player)
+    if found is None:
+        raise Problem(HTTPStatus.NOT_FOUND, "nothing is known of this player")
+    return answer(found)
+
+
+async def show_leaderboard(request: Request) -> Response:
+    """The best players of a game, or those around one."""
+    allow(request, await owner_of(request, Scope.READ), 1)
+    period = request.path_params["period"]
+    if period not in list(Period):
+        raise Problem(HTTPStatus.NOT_FOUND, f"there is no such board: choose from {', '.join(Period)}")
+    limit = request.query_params.get("limit", "10")
+    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= MAX_PLAYERS):
+        raise Problem(HTTPStatus.BAD_REQUEST, f"limit: expected a whole number from 1 to {MAX_PLAYERS}", field="limit")
+    around = request.query_params.get("around")
+    found = await request.app.state.reader.board(request.path_params["game_id"], Period(period), int(limit), around)
+    if found is None:
+        raise Problem(HTTPStatus.NOT_FOUND, "the player is not on this board", field="around")
+    return answer(found)
 
 
 async def publish(request: Request, messages: list[Message]) -> None:
@@ -154,6 +198,43 @@ async def publish(request: Request, messages: list[Message]) -> None:
 def _sendable(message: Message) -> Sendable:
     headers: list[Header] = [("event_type", message.event_type), ("event_id", message.event_id)]
     return message.key, message.value, headers
+
+
+async def owner_of(request: Request, scope: Scope) -> str:
+    """Who makes a request: the id of its API key, or anybody where none is asked for.
+
+    Raises:
+        Problem: the key is missing, or not good for this. One in the address is none: addresses are written to logs.
+    """
+    keys: Keyring | None = request.app.state.keys
+    if keys is None:
+        return ANYBODY
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    try:
+        owner = await keys.owner(token.strip(), scope) if kind.lower() == "bearer" else None
+    except PermissionError:
+        raise Problem(HTTPStatus.FORBIDDEN, f"this key does not allow to {scope}") from None
+    if owner is None:
+        raise Problem(
+            HTTPStatus.UNAUTHORIZED,
+            "an API key is needed, as `Authorization: Bearer …`; `lakehouse api-key create` makes one",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return owner
+
+
+def allow(request: Request, owner: str, count: int) -> None:
+    """Let a key send so many events, or ask so many questions.
+
+    Raises:
+        Problem: it has to wait.
+    """
+    if owner != ANYBODY and (seconds := request.app.state.allowance.take(owner, count)):
+        raise Problem(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "this key has used up what it may send in a second",
+            headers={"Retry-After": str(math.ceil(seconds))},
+        )
 
 
 def media_of(request: Request, *allowed: str) -> str:

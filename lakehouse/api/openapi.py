@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lakehouse.api.problems import MEDIA_TYPE
+from lakehouse.api.reads import MAX_PLAYERS
+from lakehouse.contracts.contract import ID_LENGTH
 from lakehouse.contracts.json_schema import record_schema
+from lakehouse.domains.players.boards import Period
 from lakehouse.domains.players.contract import PLAYER_EVENT
 
 Document = dict[str, Any]
@@ -27,6 +30,45 @@ EXAMPLE = {
     "game_id": "game-01",
     "timestamp": "2026-01-31T12:00:00Z",
     "data": {"score": 100},
+}
+
+
+_NAME: Document = {"type": "string", "minLength": 1, "maxLength": ID_LENGTH}
+_WHOLE: Document = {"type": "integer"}
+_TIME: Document = {"type": "string", "format": "date-time"}
+_STATISTICS: Document = {
+    "type": "object",
+    "required": ["player_id", "total_events", "event_breakdown", "first_event_at", "last_event_at"],
+    "properties": {
+        "player_id": _NAME,
+        "total_events": _WHOLE,
+        "event_breakdown": {
+            "type": "object",
+            "additionalProperties": _WHOLE,
+            "description": "Events by type.",
+        },
+        "first_event_at": _TIME,
+        "last_event_at": _TIME,
+    },
+}
+_LEADERBOARD: Document = {
+    "type": "object",
+    "required": ["game_id", "period", "period_start", "players"],
+    "properties": {
+        "game_id": _NAME,
+        "period": {"type": "string", "enum": list(Period)},
+        "period_start": {"type": "string", "format": "date"},
+        "players": {
+            "type": "array",
+            "maxItems": MAX_PLAYERS,
+            "description": "Higher scores first; of equal ones the lower player id.",
+            "items": {
+                "type": "object",
+                "required": ["rank", "player_id", "score"],
+                "properties": {"rank": _WHOLE | {"minimum": 1}, "player_id": _NAME, "score": _WHOLE},
+            },
+        },
+    },
 }
 
 
@@ -61,13 +103,43 @@ def document() -> Document:
                     _ref("Batch"),
                 )
             },
+            "/api/v1/players/{player_id}/statistics": {
+                "get": {
+                    "summary": "Totals of a player",
+                    "parameters": [_in_path("player_id", _NAME)],
+                    "responses": _found(_ref("Statistics"), "Nothing is known of this player."),
+                }
+            },
+            "/api/v1/games/{game_id}/leaderboards/{period}": {
+                "get": {
+                    "summary": "The best players of a game, or those around one",
+                    "parameters": [
+                        _in_path("game_id", _NAME),
+                        _in_path("period", {"type": "string", "enum": list(Period)}),
+                        _in_query("limit", {"type": "integer", "minimum": 1, "maximum": MAX_PLAYERS, "default": 10}),
+                        _in_query("around", _NAME | {"description": "A player, with neighbours above and below."}),
+                    ],
+                    "responses": _found(_ref("Leaderboard"), "There is no such board, or the player is not on it."),
+                }
+            },
             "/healthz": {"get": _question("Say that the service runs")},
             "/readyz": {
                 "get": _question("Say whether events can be taken", {"503": _problem("The brokers are away.")})
             },
             "/metrics": {"get": _text_question("Numbers for Prometheus")},
         },
-        "components": {"schemas": {"Event": event, "Batch": _batch(), "Problem": _problem_schema()}},
+        # Where keys are asked for; on loopback they are not, by default.
+        "security": [{"key": []}, {}],
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": {
+                "Event": event,
+                "Batch": _batch(),
+                "Statistics": _STATISTICS,
+                "Leaderboard": _LEADERBOARD,
+                "Problem": _problem_schema(),
+            },
+        },
     }
 
 
@@ -132,12 +204,31 @@ def _ingestion(summary: str, bodies: dict[str, Document], taken: Document) -> Do
         "responses": {
             "200": {"description": "Taken.", "content": {JSON: {"schema": taken}}},
             "400": _problem("The request is broken."),
+            **_GUARDED,
             "408": _problem("The body did not come in time."),
             "413": _problem("The body is too large."),
             "415": _problem("The body is of another media type."),
             "422": _problem("No event is as it should be."),
             "503": _problem("The brokers did not take the events: send them again."),
         },
+    }
+
+
+def _in_path(name: str, schema: Document) -> Document:
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _in_query(name: str, schema: Document) -> Document:
+    return {"name": name, "in": "query", "required": False, "schema": schema}
+
+
+def _found(schema: Document, otherwise: str) -> Document:
+    return {
+        "200": {"description": "Found.", "content": {JSON: {"schema": schema}}},
+        "400": _problem("The question is broken."),
+        **_GUARDED,
+        "404": _problem(otherwise),
+        "503": _problem("Redis is away: try again."),
     }
 
 
@@ -158,6 +249,13 @@ def _problem(description: str) -> Document:
 
 def _ref(name: str) -> Document:
     return {"$ref": f"#/components/schemas/{name}"}
+
+
+_GUARDED = {
+    "401": _problem("An API key is needed."),
+    "403": _problem("The API key does not allow this."),
+    "429": _problem("The API key has used up what it may send: try again after `Retry-After` seconds."),
+}
 
 
 def swagger_folder() -> Path:

@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 5
+"""After which it makes sense to try again what failed for a server that is away."""
 
 
 class Problem(Exception):
@@ -55,6 +57,12 @@ async def on_http_exception(_: Request, error: Exception) -> Response:
     """The answer to a request for what is not there, or in a way that is not."""
     assert isinstance(error, HTTPException)
     return respond(Problem(HTTPStatus(error.status_code), error.detail, headers=error.headers))
+
+
+async def on_redis_error(_: Request, __: Exception) -> Response:
+    """The answer to a question while nobody can be asked."""
+    detail = "Redis does not answer: try again"
+    return respond(Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(RETRY_SECONDS)}))
 
 
 async def on_error(_: Request, __: Exception) -> Response:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from lakehouse.api.app import BODY_SECONDS, create_app
-from lakehouse.settings import LOOPBACK
 
 if TYPE_CHECKING:
     from lakehouse.settings import Settings
@@ -20,7 +19,7 @@ def serve(settings: Settings) -> None:
     """Serve until told to end: then no more requests are taken, and those under way are answered."""
     uvicorn.run(
         create_app(settings),
-        host=LOOPBACK,
+        host=settings.api_host,
         port=settings.api_port,
         loop="uvloop",
         http="httptools",

@@ -13,12 +13,24 @@ from lakehouse.stack.environment import exports, program_environment
 from lakehouse.stack.server import NotReady, Port, Program, Server
 
 
+def service(settings: Settings, name: str, *ports: Port) -> Program:
+    """What `lakehouse serve NAME` runs, kept alive."""
+    return Program(
+        name=name,
+        argv=(sys.executable, "-m", "lakehouse.cli", "serve", name),
+        cwd=PROJECT,
+        env=exports(settings) | program_environment(),
+        ports=ports,
+        stop_seconds=25,
+    )
+
+
 class Api(Server):
     """One process that takes events by HTTP."""
 
     name = "api"
     title = "HTTP API"
-    needs = ("kafka",)
+    needs = ("postgres", "kafka", "redis")
     domains = frozenset({Domain.PLAYERS})
     memory_mb = 150
 
@@ -38,16 +50,7 @@ class Api(Server):
 
     def programs(self, settings: Settings) -> tuple[Program, ...]:
         """The service, as `lakehouse serve api` runs it."""
-        return (
-            Program(
-                name=self.name,
-                argv=(sys.executable, "-m", "lakehouse.cli", "serve", "api"),
-                cwd=PROJECT,
-                env=program_environment() | exports(settings),
-                ports=(Port(settings.api_port, "LAKEHOUSE_API_PORT"),),
-                stop_seconds=25,
-            ),
-        )
+        return (service(settings, self.name, Port(settings.api_port, "LAKEHOUSE_API_PORT")),)
 
     def check(self, settings: Settings) -> str:
         """Ask whether it can take events."""

@@ -61,6 +61,9 @@ def exports(settings: Settings) -> dict[str, str]:
             "PGDATABASE": settings.db_name,
             "PGUSER": settings.db_user,
             "PGPASSWORD": settings.db_password.get_secret_value(),
+            "REDIS_HOST": settings.redis_address,
+            "REDIS_PORT": str(settings.redis_port),
+            "REDISCLI_AUTH": settings.redis_password.get_secret_value(),
             "PATH": _path_with_scripts(),
         }
     )
@@ -121,6 +124,8 @@ def _settings_that_differ(settings: Settings) -> dict[str, str]:
         values[f"{ENV_PREFIX}FLINK_URL"] = HERE
     if settings.runs_spark:
         values[f"{ENV_PREFIX}SPARK_REMOTE"] = HERE
+    if settings.runs_redis:
+        values[f"{ENV_PREFIX}REDIS_HOST"] = HERE
     if settings.runs_s3:
         for name, value in zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), settings.s3_keys, strict=True):
             values[ENV_PREFIX + name] = value

@@ -14,12 +14,17 @@ from lakehouse.stack.files import server_folder, write_file
 
 FIELDS = ("postgres_password", "db_password", "catalog_db_password", "dagster_db_password")
 S3_FIELD = "s3_password"
+REDIS_FIELD = "redis_password"
 KAFKA_USER = "lakehouse"
 
 
 def ensure_passwords(settings: Settings) -> Settings:
     """Generate what neither the settings nor an earlier `up` has set; returns settings that hold all passwords."""
-    needed = (*(FIELDS if settings.runs_postgres else ()), *((S3_FIELD,) if settings.runs_s3 else ()))
+    needed = [
+        *(FIELDS if settings.runs_postgres else ()),
+        *((S3_FIELD,) if settings.runs_s3 else ()),
+        *((REDIS_FIELD,) if settings.runs_redis else ()),
+    ]
     known = _read(settings)
     missing = [name for name in needed if not getattr(settings, name).get_secret_value()]
     fresh = {name: secrets.token_urlsafe(24) for name in missing if name not in known}

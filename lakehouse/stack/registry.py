@@ -13,12 +13,17 @@ from lakehouse.stack.dagster import Dagster
 from lakehouse.stack.flink import Flink
 from lakehouse.stack.kafka import Kafka
 from lakehouse.stack.postgres import Postgres
+from lakehouse.stack.redis import Redis
 from lakehouse.stack.s3 import S3Proxy
 from lakehouse.stack.server import Server
+from lakehouse.stack.sink import Sink
 from lakehouse.stack.spark import Spark
 from lakehouse.stack.trino import Trino
 
-SERVERS: tuple[Server, ...] = (Postgres(), S3Proxy(), Kafka(), Trino(), Flink(), Spark(), Api(), Dagster())
+SERVERS: tuple[Server, ...] = (
+    *(Postgres(), S3Proxy(), Kafka(), Redis(), Trino(), Flink(), Spark()),
+    *(Sink(), Api(), Dagster()),
+)
 
 
 def by_name(name: str) -> Server:

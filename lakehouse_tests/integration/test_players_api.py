@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 from kafka import KafkaConsumer, TopicPartition
 
 from lakehouse.api.events import Refused, accept
+from lakehouse.api.keys import AGE_SECONDS, create, known, revoke
+from lakehouse.api.scope import Scope
 from lakehouse.domains.players.contract import PLAYER_EVENT
 from lakehouse.settings import LOOPBACK, load
 from lakehouse.stack import down, up
@@ -285,3 +287,54 @@ def test_while_the_broker_is_away_nothing_is_acknowledged_and_sending_again_coun
     assert again.json()["event_id"] == event_id
     assert UUID(event_id)
     assert 1 <= len(service.on_topic()[event_id]) <= 2
+
+
+@pytest.fixture(scope="module")
+def guarded(service: Service) -> Iterator[Service]:
+    """The same service, asking for keys, and for few events a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAKEHOUSE_API_KEYS_REQUIRED", "true")
+        patch.setenv("LAKEHOUSE_API_EVENTS_PER_SECOND", "20")
+        up(load(), servers=["api"])
+        yield service
+    up(load(), servers=["api"])
+
+
+def test_a_key_allows_what_its_scopes_say_until_it_is_revoked(guarded: Service) -> None:
+    writer, reader = (create(load(), name, (scope,)) for name, scope in (("w", Scope.WRITE), ("r", Scope.READ)))
+    url = f"{guarded.address}/api/v1/players/nobody/statistics"
+    time.sleep(AGE_SECONDS)
+
+    def post(token: str | None, **more: Any) -> int:
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        return guarded.post("events", event(), headers=headers, **more).status_code
+
+    def ask(token: str) -> int:
+        return requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=30).status_code
+
+    assert (post(writer), ask(reader)) == (200, 404)
+    assert (post(reader), ask(writer)) == (403, 403)
+    _, key_id, secret = writer.split("_", 2)
+    near = (f"lh_{key_id}_", f"lh_{key_id}_{secret[:-1]}", f"lh_00000000_{secret}", f"xx_{key_id}_{secret}")
+    wrong = (None, "x", "", *near)
+    assert {post(token) for token in wrong} == {401}
+    assert post(None, params={"api_key": writer, "access_token": writer}) == 401
+    assert requests.get(f"{guarded.address}/readyz", timeout=30).status_code == 200
+    revoke(load(), key_id)
+    time.sleep(AGE_SECONDS)
+    assert post(writer) == 401
+    kept = {key.key_id: key for key in known(load())}
+    assert kept[key_id].revoked_at
+    assert secret.encode() not in kept[key_id].digest
+    logs = "".join(file.read_text(errors="replace") for file in (guarded.stack.settings.home / "logs").glob("*.log"))
+    assert secret not in logs
+
+
+def test_a_key_that_sends_too_much_has_to_wait(guarded: Service) -> None:
+    headers = {"Authorization": f"Bearer {create(load(), 'busy', (Scope.WRITE,))}"}
+    time.sleep(AGE_SECONDS)
+    answers = [guarded.post("events/batch", [event() for _ in range(15)], headers=headers) for _ in range(4)]
+    assert answers[0].status_code == 200
+    assert answers[-1].status_code == 429
+    assert int(answers[-1].headers["Retry-After"]) >= 1
+    assert answers[-1].headers["content-type"] == PROBLEM

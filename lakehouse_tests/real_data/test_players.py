@@ -1,4 +1,4 @@
-"""Real game events through Kafka and Flink into bronze, recomputed in plain Python from the files."""
+"""Real game events through Kafka and Flink into bronze and the stores, recomputed in plain Python from the files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaProducer
 
 from lakehouse import stream
 from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.adapters.kafka.resource import KafkaResource
 from lakehouse.audit import run_audit
 from lakehouse.domains.players.automation import QUEUE
+from lakehouse.domains.players.statistics import PIPELINE as STATISTICS
 from lakehouse.domains.players.stream import PIPELINE
 from lakehouse.orchestration.landing import land_queue
 from lakehouse.settings import load
@@ -28,6 +29,7 @@ from lakehouse.stack import down, up
 from lakehouse_tests.conftest import REAL_DATA, Stack
 from lakehouse_tests.real_data import game_events
 from lakehouse_tests.real_data.game_events import Record
+from lakehouse_tests.stores import Event, Stores, count_scores, count_totals
 from lakehouse_tests.streams import eventually
 
 pytestmark = [pytest.mark.real_data, pytest.mark.integration, pytest.mark.timeout(900)]
@@ -58,9 +60,10 @@ BREAKS = {
 
 @dataclass(frozen=True)
 class Delivery:
-    """What was sent, by where it is in the topic."""
+    """What was sent, by where it is in the topic; other tests have sent there, too."""
 
     stack: Stack
+    stores: Stores
     sent: dict[Place, bytes | None]
 
     def expected(self) -> tuple[dict[Place, Record], set[Place], set[Place]]:
@@ -83,15 +86,11 @@ class Delivery:
                 rows[place] = event
         return rows, repeats, refused
 
-    def count(self, table: str) -> int:
-        ((count,),) = self.stack.sql(f"select count(*) from iceberg.bronze.{table} where kafka_topic = ?", TOPIC)
-        return int(count)
-
     def places(self, table: str) -> list[Place]:
         found = self.stack.sql(
             f"select kafka_partition, kafka_offset from iceberg.bronze.{table} where kafka_topic = ?", TOPIC
         )
-        return [(partition, offset) for partition, offset in found]
+        return [(partition, offset) for partition, offset in found if (partition, offset) in self.sent]
 
 
 @pytest.fixture(scope="module")
@@ -105,30 +104,27 @@ def delivery(stack: Stack) -> Iterator[Delivery]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAKEHOUSE_CHECKPOINT_SEC", "2")
         settings = load()
-        up(settings, servers=["flink"])
+        servers = ["flink", "redis", "sink"]
+        up(settings, servers=servers)
+        settings = load()
         try:
-            stream.start(settings, PIPELINE)
+            for pipeline in (PIPELINE, STATISTICS):
+                stream.start(settings, pipeline)
             with closing(KafkaProducer(bootstrap_servers=settings.kafka_brokers, acks="all", linger_ms=20)) as producer:
                 waiting = [(value, producer.send(TOPIC, key=key.encode(), value=value)) for key, value in messages]
                 producer.flush(timeout=120)
                 sent = {(m.partition, m.offset): value for value, future in waiting for m in (future.get(60),)}
-            found = Delivery(stack, sent)
-
-            def is_landed() -> bool:
-                landed = sum(found.count(table) for table in ("player_events", "duplicates"))
-                return landed + queued(settings.kafka_brokers) >= len(sent)
-
-            eventually(is_landed)
+            found = Delivery(stack, Stores(settings), sent)
+            rows, repeats, _ = found.expected()
+            eventually(lambda: len(found.places("player_events")) >= len(rows))
+            eventually(lambda: len(found.places("duplicates")) >= len(repeats))
             assert sum(commit.dead_letters for commit in land_queue(QUEUE, KafkaResource(), IcebergResource(), "run"))
             yield found
-            stream.stop(settings, PIPELINE)
+            found.stores.close()
+            for pipeline in (PIPELINE, STATISTICS):
+                stream.stop(settings, pipeline)
         finally:
-            down(settings, ["flink"])
-
-
-def queued(brokers: str) -> int:
-    with closing(KafkaConsumer(bootstrap_servers=brokers)) as consumer:
-        return int(consumer.end_offsets([TopicPartition(DLQ, 0)])[TopicPartition(DLQ, 0)])
+            down(settings, servers)
 
 
 def test_every_event_is_a_row_a_repeat_or_a_dead_letter(delivery: Delivery) -> None:
@@ -147,6 +143,7 @@ def test_every_column_says_what_the_file_says(delivery: Delivery) -> None:
     found = delivery.stack.sql(
         f"select kafka_partition, kafka_offset, {', '.join(columns)} from iceberg.bronze.player_events"
     )
+    found = [row for row in found if (row[0], row[1]) in delivery.sent]
     assert len(found) == len(wanted)
     for partition, offset, *values in found:
         event = wanted[partition, offset]
@@ -172,7 +169,30 @@ def test_each_player_has_the_total_that_the_files_say(delivery: Delivery) -> Non
         "select game_id, player_id, sum(score) from iceberg.bronze.player_events"
         " where event_type = 'player_score' group by game_id, player_id"
     )
-    assert {(game, player): total for game, player, total in found} == dict(wanted)
+    games = {game for game, _ in wanted}
+    assert {(game, player): total for game, player, total in found if game in games} == dict(wanted)
+
+
+def told(delivery: Delivery) -> list[Event]:
+    return [
+        (
+            *(str(event["player_id"]), str(event["game_id"]), event["event_type"]),
+            game_events.moment(event["timestamp"]),
+            event["data"]["score"] if event["event_type"] == "player_score" else None,
+        )
+        for event in delivery.expected()[0].values()
+    ]
+
+
+def test_totals_and_boards_are_served_as_the_files_say(delivery: Delivery) -> None:
+    events = told(delivery)
+    totals, scores = count_totals(events), count_scores(events)
+    eventually(lambda: delivery.stores.counted(totals) == len(events))
+    eventually(lambda: delivery.stores.has_scores(scores))
+    delivery.stores.check_totals(totals)
+    delivery.stores.check_boards(scores)
+    ties = [score for (game, period, _), board in scores.items() if period == "alltime" for score in board.values()]
+    assert len(ties) - len(set(ties)) > 1_000, "most of these scores are equal to another"
 
 
 def test_what_was_broken_is_named_with_its_exact_bytes(delivery: Delivery) -> None:
@@ -186,4 +206,5 @@ def test_the_audit_is_complete(delivery: Delivery) -> None:
     accounts = [account for account in run_audit(load(), deep=True).accounts if account.source in (TOPIC, DLQ)]
     assert [account.gaps for account in accounts if account.gaps] == []
     assert sum(account.in_flight for account in accounts) == 0
-    assert sum(account.bronze for account in accounts) == len(delivery.expected()[0])
+    held = delivery.stack.sql("select count(*) from iceberg.bronze.player_events where kafka_topic = ?", TOPIC)
+    assert [[sum(account.bronze for account in accounts)]] == held

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from lakehouse.domains.feeds import FEEDS
-from lakehouse.domains.pipelines import PIPELINES
+from lakehouse.domains.pipelines import LANDINGS
 
 TABLES = {
     "kafka/pgr_events",
@@ -36,7 +36,22 @@ PLATFORM = {
     "gold/dim_date",
 }
 STREAMED = {"kafka/roman_numeral_events", "kafka/roman_numeral_events_dlq", "bronze/conversion_events"}
-PLAYERS = {"kafka/player_events_raw", "kafka/system_dlq", "bronze/player_events"}
+LANDED_PLAYERS = {
+    "kafka/player_events_raw",
+    "kafka/system_dlq",
+    "bronze/player_events",
+    "kafka/player_events_processed",
+    "kafka/player_statistics",
+    "kafka/game_leaderboards",
+}
+PLAYERS = LANDED_PLAYERS | {
+    "postgres/players_events",
+    "postgres/players_player_statistics",
+    "postgres/players_leaderboards",
+    "postgres/players_dlq_events",
+    "redis/player_stats",
+    "redis/leaderboards",
+}
 CONVERSIONS = STREAMED | {
     "silver/conversions",
     "silver/dim_users",
@@ -82,7 +97,7 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
     assert {"kafka/roman_numeral_events", "silver/dim_users", "gold/fact_conversions"} <= upstream
     files = dg.AssetKey(["staging", "service_events_raw"])
     assert graph.get(dg.AssetKey(["bronze", "deliveries"])).parent_keys == {files}
-    for topic, others in (("kafka/roman_numeral_events", STREAMED), ("kafka/player_events_raw", PLAYERS)):
+    for topic, others in (("kafka/roman_numeral_events", STREAMED), ("kafka/player_events_raw", LANDED_PLAYERS)):
         for name in others - {topic}:
             assert graph.get(dg.AssetKey(name.split("/"))).parent_keys == {dg.AssetKey(topic.split("/"))}
     streamed = {dg.AssetKey(["kafka", "roman_numeral_events"]), dg.AssetKey(["kafka", "player_events_raw"])}
@@ -111,7 +126,7 @@ def test_the_invariant_is_a_check_on_every_feed_and_stream(repository: dg.Reposi
     checked = {
         key.asset_key for key in repository.asset_graph.asset_check_keys if key.name == "every_offset_is_accounted_for"
     }
-    assert checked == {dg.AssetKey(landed.contract.table.key) for landed in (*FEEDS, *PIPELINES)}
+    assert checked == {dg.AssetKey(landed.contract.table.key) for landed in (*FEEDS, *LANDINGS)}
 
 
 def test_many_days_of_marts_are_processed_in_one_run(repository: dg.RepositoryDefinition) -> None:

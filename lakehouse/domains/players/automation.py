@@ -7,7 +7,8 @@ from functools import partial
 import dagster as dg
 
 from lakehouse.contracts.dead_letter import DEAD_LETTER
-from lakehouse.domains.players.checks import every_offset_is_accounted_for
+from lakehouse.domains.players.checks import every_offset_is_accounted_for, stores_agree
+from lakehouse.domains.players.statistics import PIPELINE as STATISTICS
 from lakehouse.domains.players.stream import PIPELINE
 from lakehouse.ledger.feed import Feed
 from lakehouse.naming import SYSTEM_DLQ, Domain
@@ -20,6 +21,7 @@ QUEUE = Feed(SYSTEM_DLQ, DEAD_LETTER)
 players_micro_batch = build_queue_job(Domain.PLAYERS, QUEUE)
 players_micro_batch_sensor = build_drain_sensor(Domain.PLAYERS, [QUEUE], players_micro_batch)
 players_stream = build_stream(PIPELINE)
+player_stats_stream = build_stream(STATISTICS)
 
 players_hourly, players_hourly_schedule = build_scheduled_job(
     "players_hourly",
@@ -27,4 +29,12 @@ players_hourly, players_hourly_schedule = build_scheduled_job(
     cron="20 * * * *",
     is_due=partial(has_begun, PIPELINE),
     description="Holds bronze against the topic.",
+)
+
+players_daily, players_daily_schedule = build_scheduled_job(
+    "players_daily",
+    dg.AssetSelection.checks(stores_agree),
+    cron="40 0 * * *",
+    is_due=partial(has_begun, PIPELINE),
+    description="Holds what is served against the lake.",
 )

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import dagster as dg
 
-from lakehouse.domains.players import automation, bronze, checks
+from lakehouse.domains.players import assets, automation, bronze, checks
 
 defs = dg.Definitions(
-    assets=[bronze.player_events_topic, bronze.player_events, bronze.refused_player_events],
-    asset_checks=[checks.every_offset_is_accounted_for],
-    jobs=[automation.players_micro_batch, *automation.players_stream.jobs, automation.players_hourly],
-    schedules=[automation.players_hourly_schedule],
-    sensors=[automation.players_micro_batch_sensor, automation.players_stream.sensor],
+    assets=[bronze.player_events_topic, bronze.player_events, bronze.refused_player_events, *assets.ASSETS],
+    asset_checks=[checks.every_offset_is_accounted_for, checks.stores_agree],
+    jobs=[
+        automation.players_micro_batch,
+        *automation.players_stream.jobs,
+        *automation.player_stats_stream.jobs,
+        automation.players_hourly,
+        automation.players_daily,
+    ],
+    schedules=[automation.players_hourly_schedule, automation.players_daily_schedule],
+    sensors=[
+        automation.players_micro_batch_sensor,
+        automation.players_stream.sensor,
+        automation.player_stats_stream.sensor,
+    ],
 )

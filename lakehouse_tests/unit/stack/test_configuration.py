@@ -14,20 +14,23 @@ import yaml
 
 from lakehouse.settings import PROJECT, Settings, load
 from lakehouse.stack import environment
+from lakehouse.stack.api import Api
 from lakehouse.stack.dagster import ATTRIBUTE, LOCATION, MODULE, Dagster
 from lakehouse.stack.environment import exports, shell_lines
 from lakehouse.stack.files import java_properties, socket_folder
 from lakehouse.stack.kafka import Kafka
-from lakehouse.stack.passwords import FIELDS, S3_FIELD, ensure_passwords
+from lakehouse.stack.passwords import FIELDS, REDIS_FIELD, S3_FIELD, ensure_passwords
 from lakehouse.stack.postgres import Postgres, databases
+from lakehouse.stack.redis import Redis
 from lakehouse.stack.s3 import S3Proxy
 from lakehouse.stack.server import Program
+from lakehouse.stack.sink import Sink
 from lakehouse.stack.spark import Spark
 from lakehouse.stack.supervision import Supervisor
 from lakehouse.stack.trino import Trino
 
-SERVERS = (Postgres(), S3Proxy(), Kafka(), Trino(), Spark(), Dagster())
-SECRETS = (*FIELDS, S3_FIELD)
+SERVERS = (Postgres(), S3Proxy(), Kafka(), Redis(), Trino(), Spark(), Sink(), Api(), Dagster())
+SECRETS = (*FIELDS, S3_FIELD, REDIS_FIELD)
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ def test_passwords_are_generated_once_and_only_the_owner_can_read_them(settings:
 def test_a_password_of_the_user_is_used_and_not_stored(settings: Settings) -> None:
     given = ensure_passwords(load(home=settings.home, db_password="of the user"))
     assert given.db_password.get_secret_value() == "of the user"
-    assert set(tomllib.loads((settings.home / "secrets.toml").read_text())) == set(FIELDS) - {"db_password"}
+    assert set(tomllib.loads((settings.home / "secrets.toml").read_text())) == {*FIELDS, REDIS_FIELD} - {"db_password"}
 
 
 def test_no_password_is_on_a_command_line_or_in_the_supervisors_configuration(settings: Settings) -> None:
@@ -87,6 +90,8 @@ def test_every_server_listens_on_loopback_only(settings: Settings) -> None:
     Trino().configure(settings)
     S3Proxy().configure(settings)
     Spark().configure(settings)
+    Redis().configure(settings)
+    assert "bind 127.0.0.1\n" in (settings.home / "redis" / "redis.conf").read_text()
     kafka = read_properties(settings.home / "kafka" / "server.properties")
     assert kafka["listeners"] == "PLAINTEXT://127.0.0.1:39092,CONTROLLER://127.0.0.1:39093"
     trino = read_properties(settings.home / "trino" / "config.properties")

@@ -25,10 +25,12 @@ def test_stopping_a_server_stops_what_needs_it() -> None:
         "trino",
         "flink",
         "spark",
+        "sink",
+        "api",
         "dagster",
     }
     assert "trino" in names(registry.with_dependents([registry.by_name("s3")]))
-    assert names(registry.with_dependents([registry.by_name("kafka")])) == ["kafka", "flink", "api"]
+    assert names(registry.with_dependents([registry.by_name("kafka")])) == ["kafka", "flink", "sink", "api"]
 
 
 def test_a_domain_starts_only_what_it_needs() -> None:
@@ -36,16 +38,18 @@ def test_a_domain_starts_only_what_it_needs() -> None:
     needed = registry.for_domains([Domain.PGR])
     assert set(names(registry.local(needed, load()))) == {"postgres", "kafka", "trino", "dagster"}
     assert set(names(registry.for_domains([Domain.CONVERSIONS]))) == {*names(needed), "flink", "spark"}
-    assert set(names(registry.for_domains([Domain.PLAYERS]))) == {*names(needed), "flink", "api"}
+    assert set(names(registry.for_domains([Domain.PLAYERS]))) == {*names(needed), "flink", "redis", "sink", "api"}
     in_a_bucket = load(warehouse="s3://lake/wh", s3_endpoint="local")
     assert set(names(registry.local(needed, in_a_bucket))) == {"postgres", "s3", "kafka", "trino", "dagster"}
 
 
 def test_the_memory_of_this_stack_fits_its_budget() -> None:
-    assert sum(server.memory_mb for server in registry.used(load())) <= 6150
-    assert sum(server.memory_mb for server in registry.SERVERS) <= 6700
+    assert sum(server.memory_mb for server in registry.used(load())) <= 6450
+    assert sum(server.memory_mb for server in registry.SERVERS) <= 7000
 
 
 def test_an_unknown_server_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(StackError, match="choose from postgres, s3, kafka, trino, flink, spark, api, dagster"):
+    with pytest.raises(
+        StackError, match="choose from postgres, s3, kafka, redis, trino, flink, spark, sink, api, dagster"
+    ):
         registry.by_name("mysql")

@@ -1,0 +1,193 @@
+"""What Redis holds of the players: written from what PostgreSQL took, and made again of it where it was lost.
+
+A batch has a number, which PostgreSQL and Redis both keep: where they differ, Redis has lost something, or was away.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from lakehouse.domains.players.boards import (
+    SESSION_SECONDS,
+    Period,
+    begin_of,
+    board_key,
+    forgotten_on,
+    session_key,
+    statistics_key,
+    turned_key,
+)
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812
+    from redis import Redis
+    from redis.client import Pipeline
+
+BATCH = "serving:batch"
+"""Key: number of the batch that was written last."""
+_NEW = "serving:new:"
+"""Before the key of a board that is being made again."""
+ROWS = 10_000
+"""That go in one trip when all is made again."""
+
+
+class Totals(Struct, frozen=True):
+    """Totals of a player: a message of `player.statistics`, as both stores take it."""
+
+    player_id: str
+    total_events: int
+    event_breakdown: dict[str, int]
+    first_event_at: datetime
+    last_event_at: datetime
+    version: int
+
+
+class Score(Struct, frozen=True):
+    """Score of a player on a board: a message of `game.leaderboards`, as both stores take it."""
+
+    game_id: str
+    period: str
+    period_start: date
+    player_id: str
+    score: int
+    version: int
+
+
+class Cache:
+    """Redis, for the one process that writes."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+
+    def batch(self) -> int | None:
+        """Number of the batch that it holds; None where it knows of none."""
+        number = self.redis.get(BATCH)
+        return int(number) if number else None
+
+    def write(self, totals: Sequence[Totals], scores: Sequence[Score], batch: int, now: datetime) -> None:
+        """What changed, and the number of the batch it came with, in one go."""
+        begins = self.begins()
+        with self.redis.pipeline(transaction=True) as pipe:
+            _put_totals(pipe, totals, now)
+            for key, end in _put_scores(pipe, scores, begins, now.date()).items():
+                if end:
+                    pipe.expireat(key, end)
+            pipe.set(BATCH, batch)
+            pipe.execute()
+
+    def turn(self, connection: Connection, now: datetime) -> None:
+        """At the end of a period, put its boards away under its date, and bring out those that have begun."""
+        for period, was in self.begins().items():
+            begin = begin_of(period, now.date())
+            if begin <= was:
+                continue
+            with connection, connection.cursor() as cursor, self.redis.pipeline(transaction=True) as pipe:
+                # Until it is done, nobody else writes.
+                cursor.execute("select 1 from players.sink for update")
+                cursor.execute(
+                    "select period_start, game_id from players.scores where period = %s and period_start in (%s, %s) "
+                    "group by period_start, game_id",
+                    (period, was, begin),
+                )
+                for start, game in sorted(cursor.fetchall()):
+                    current, dated = board_key(game, period), board_key(game, period, start)
+                    pipe.rename(*((current, dated) if start == was else (dated, current)))
+                    if start != was:
+                        pipe.persist(current)
+                    elif end := _end(period, was):
+                        pipe.expireat(dated, end)
+                pipe.set(turned_key(period), begin.isoformat())
+                # A board that Redis has not got has no name to change.
+                pipe.execute(raise_on_error=False)
+
+    def rebuild(self, connection: Connection, batch: int, now: datetime) -> tuple[int, int]:
+        """Make everything again of PostgreSQL, which no other may change meanwhile.
+
+        Returns:
+            How many players and how many scores.
+        """
+        today = now.date()
+        begins = {period: begin_of(period, today) for period in Period}
+        unfinished = list(self.redis.scan_iter(f"{_NEW}*", count=ROWS))
+        self.redis.delete(BATCH, *unfinished)
+        counts = [0, 0]
+        with connection.cursor("totals") as cursor:
+            cursor.itersize = ROWS
+            cursor.execute(f"select {', '.join(Totals.__struct_fields__)} from players.player_statistics")
+            while rows := cursor.fetchmany(ROWS):
+                with self.redis.pipeline(transaction=False) as pipe:
+                    _put_totals(pipe, [Totals(*row) for row in rows], now)
+                    pipe.execute()
+                counts[0] += len(rows)
+        boards: dict[str, datetime | None] = {}
+        with connection.cursor("scores") as cursor:
+            cursor.itersize = ROWS
+            cursor.execute(f"select {', '.join(Score.__struct_fields__)} from players.scores")
+            while rows := cursor.fetchmany(ROWS):
+                with self.redis.pipeline(transaction=False) as pipe:
+                    # Readers see a board as it was until the new one is whole.
+                    boards |= _put_scores(pipe, [Score(*row) for row in rows], begins, today, prefix=_NEW)
+                    pipe.execute()
+                counts[1] += len(rows)
+        with self.redis.pipeline(transaction=True) as pipe:
+            for key, end in boards.items():
+                pipe.rename(_NEW + key, key)
+                if end:
+                    pipe.expireat(key, end)
+            for period, begin in begins.items():
+                pipe.set(turned_key(period), begin.isoformat())
+            pipe.set(BATCH, batch)
+            pipe.execute()
+        return counts[0], counts[1]
+
+    def begins(self) -> dict[Period, date]:
+        """Begin of the period of each kind whose boards have no date in their name; none where Redis is empty."""
+        periods = list(Period)
+        found = self.redis.mget([turned_key(period) for period in periods])
+        return {period: date.fromisoformat(str(text)) for period, text in zip(periods, found, strict=True) if text}
+
+
+def _put_totals(pipe: Pipeline, totals: Iterable[Totals], now: datetime) -> None:
+    playing = now - timedelta(seconds=SESSION_SECONDS)
+    for one in totals:
+        values: dict[Any, Any] = {f"event_{kind}": count for kind, count in one.event_breakdown.items()}
+        values |= {
+            "total_events": one.total_events,
+            "first_event": one.first_event_at.isoformat(),
+            "last_event": one.last_event_at.isoformat(),
+            "version": one.version,
+        }
+        pipe.hset(statistics_key(one.player_id), mapping=values)
+        if one.last_event_at > playing:
+            ends = one.last_event_at + timedelta(seconds=SESSION_SECONDS)
+            pipe.set(session_key(one.player_id), one.last_event_at.isoformat(), exat=ends)
+
+
+def _put_scores(
+    pipe: Pipeline, scores: Iterable[Score], begins: dict[Period, date], today: date, *, prefix: str = ""
+) -> dict[str, datetime | None]:
+    """Scores into the boards that Redis still has; returns their keys, without the prefix, and when each ends."""
+    boards: dict[tuple[str, Period, date], dict[str, int]] = defaultdict(dict)
+    for one in scores:
+        boards[one.game_id, Period(one.period), one.period_start][one.player_id] = one.score
+    ends: dict[str, datetime | None] = {}
+    for (game, period, begin), members in boards.items():
+        forgotten = forgotten_on(period, begin)
+        if forgotten and forgotten <= today:
+            continue
+        is_current = begin == begins.get(period)
+        key = board_key(game, period, None if is_current else begin)
+        pipe.zadd(prefix + key, members)
+        ends[key] = None if is_current else _end(period, begin)
+    return ends
+
+
+def _end(period: Period, begin: date) -> datetime | None:
+    """When Redis has a board no more."""
+    day = forgotten_on(period, begin)
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) if day else None

@@ -1,0 +1,421 @@
+"""The serving sink: what Flink counts and lands of the players into PostgreSQL and Redis, a batch at a time.
+
+A batch is one transaction of PostgreSQL, which also moves the positions in the topics: so nothing is taken twice, and
+of totals and scores, which are absolute, the highest version stays. Redis is told before the transaction is committed.
+Where it did not hear, or has lost what it had, the number of its batch is another than PostgreSQL's, and everything in
+it is made again.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+from confluent_kafka import TopicPartition
+
+from lakehouse.adapters.kafka.client import describe_topic, open_admin, open_consumer
+from lakehouse.adapters.kafka.drain import poll
+from lakehouse.adapters.postgres.client import copy_rows, open_postgres
+from lakehouse.adapters.postgres.migrate import migrate
+from lakehouse.adapters.redis.client import in_words, open_redis
+from lakehouse.domains.players.cache import Cache, Score, Totals
+from lakehouse.errors import LakehouseError
+from lakehouse.naming import (
+    GAME_LEADERBOARDS,
+    PLAYER_EVENTS_PROCESSED,
+    PLAYER_STATISTICS,
+    SERVING_GROUP_ID,
+    SYSTEM_DLQ,
+)
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+    from psycopg2.extensions import connection as Connection  # noqa: N812
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812
+
+    from lakehouse.adapters.kafka.client import KafkaConsumer
+    from lakehouse.settings import Settings
+
+log = logging.getLogger("lakehouse.sink")
+
+SCHEMA = "players"
+MIGRATIONS = Path(__file__).parent / "migrations"
+TOPICS = (PLAYER_EVENTS_PROCESSED, PLAYER_STATISTICS, GAME_LEADERBOARDS, SYSTEM_DLQ)
+BATCH_RECORDS, BATCH_SECONDS = 50_000, 0.5
+RETRY_SECONDS = 2.0
+SEEN_SECONDS = 5.0
+"""How often an idle sink says that it is there."""
+LOCK = "lakehouse players sink"
+SERVICE = "flink/players"
+"""Who refuses records of the players."""
+AHEAD_DAYS = 2
+"""Days after today that an event may be of: one that is more than an hour ahead was refused."""
+
+EVENT = pa.schema(
+    [
+        *((name, pa.string()) for name in ("event_id", "event_time", "event_type", "player_id", "game_id", "data")),
+        ("score", pa.int64()),
+        ("kafka_partition", pa.int32()),
+        ("kafka_offset", pa.int64()),
+    ]
+)
+"""A message of `player.events.processed`."""
+
+STAGING = """
+create temporary table new_events (
+    event_id text, event_date date, event_time timestamptz, event_type text, player_id text, game_id text, data text,
+    score bigint, kafka_partition integer, kafka_offset bigint
+) on commit delete rows;
+create temporary table new_statistics (
+    player_id text, total_events bigint, event_breakdown jsonb, first_event_at timestamptz, last_event_at timestamptz,
+    version bigint
+) on commit delete rows;
+create temporary table new_scores (
+    game_id text, period text, period_start date, player_id text, score bigint, version bigint
+) on commit delete rows;
+create temporary table new_dlq_events (
+    origin text, consumer_service text, error_type text, error_message text, text text, original_payload bytea,
+    failed_at timestamptz
+) on commit delete rows;
+"""
+# What is JSON, but more than `jsonb` can hold, such as a number of a million digits, is kept as a text.
+INSERT_EVENTS = """
+insert into players.events
+select event_id, event_date, event_time, event_type, player_id, game_id,
+    case when data is null then null when pg_input_is_valid(data, 'jsonb') then data::jsonb else to_jsonb(data) end,
+    score, kafka_partition, kafka_offset
+from new_events on conflict do nothing
+"""
+UPSERT_STATISTICS = """
+insert into players.player_statistics as old select *, now() from new_statistics
+on conflict (player_id) do update set total_events = excluded.total_events, event_breakdown = excluded.event_breakdown,
+    first_event_at = excluded.first_event_at, last_event_at = excluded.last_event_at, version = excluded.version,
+    updated_at = excluded.updated_at
+where excluded.version > old.version
+returning player_id
+"""
+UPSERT_SCORES = """
+insert into players.scores as old select *, now() from new_scores
+on conflict (game_id, period, period_start, player_id) do update set score = excluded.score,
+    version = excluded.version, updated_at = excluded.updated_at
+where excluded.version > old.version
+returning game_id, period, period_start, player_id
+"""
+INSERT_DLQ = """
+insert into players.dlq_events
+select origin, consumer_service, error_type, error_message,
+    case when pg_input_is_valid(text, 'jsonb') then text::jsonb end, original_payload, failed_at
+from new_dlq_events on conflict do nothing
+"""
+
+
+_decode_totals = msgspec.json.Decoder(Totals).decode
+_decode_score = msgspec.json.Decoder(Score).decode
+
+
+@dataclass
+class Found:
+    """What a batch of messages holds."""
+
+    events: pa.Table = field(default_factory=EVENT.empty_table)
+    totals: list[Totals] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)
+    refused: list[Message] = field(default_factory=list)
+    positions: dict[tuple[str, int], int] = field(default_factory=dict)
+
+
+def sort_out(messages: Sequence[Message]) -> Found:
+    """The messages by what they are: of totals and scores, which are absolute, only the last of each."""
+    by_topic: dict[str, list[Message]] = defaultdict(list)
+    found = Found()
+    for message in messages:
+        by_topic[str(message.topic())].append(message)
+        found.positions[str(message.topic()), message.partition() or 0] = (message.offset() or 0) + 1
+    found.events = _parsed(_values(by_topic[PLAYER_EVENTS_PROCESSED.name]))
+    found.totals = [_decode_totals(value) for value in _last(by_topic[PLAYER_STATISTICS.name])]
+    found.scores = [_decode_score(value) for value in _last(by_topic[GAME_LEADERBOARDS.name])]
+    found.refused = by_topic[SYSTEM_DLQ.name]
+    return found
+
+
+def _parsed(values: Sequence[bytes]) -> pa.Table:
+    if not values:
+        return EVENT.empty_table()
+    text = b"\n".join(values)
+    return pj.read_json(
+        io.BytesIO(text),
+        pj.ReadOptions(block_size=len(text) + 1),
+        pj.ParseOptions(explicit_schema=EVENT, unexpected_field_behavior="ignore"),
+    )
+
+
+def _values(messages: Iterable[Message]) -> list[bytes]:
+    return [value for message in messages if (value := message.value()) is not None]
+
+
+def _last(messages: Iterable[Message]) -> list[bytes]:
+    newest = {message.key(): message.value() for message in messages}
+    return [value for value in newest.values() if value is not None]
+
+
+def serve(settings: Settings, stop: threading.Event) -> None:
+    """Serve until told to stop; what is away, or was lost, is waited for.
+
+    Raises:
+        LakehouseError: a server refuses, so that waiting does not help.
+    """
+    told = ""
+    while not stop.is_set():
+        try:
+            migrate(settings, SCHEMA, MIGRATIONS)
+            with (
+                open_postgres(settings, "sink") as connection,
+                closing(open_consumer(settings, SERVING_GROUP_ID)) as consumer,
+                open_redis(settings) as redis,
+            ):
+                Sink(settings, connection, consumer, Cache(redis)).run(stop)
+        except LakehouseError as error:
+            if str(error) != told:
+                log.warning("%s: tried again every %.0f s", error, RETRY_SECONDS)
+            told = str(error)
+            stop.wait(RETRY_SECONDS)
+
+
+class Sink:
+    """The one writer of the serving stores, while it is connected."""
+
+    def __init__(self, settings: Settings, connection: Connection, consumer: KafkaConsumer, cache: Cache) -> None:
+        self._settings, self._connection, self._consumer, self._cache = settings, connection, consumer, cache
+        self._days: set[date] = set()
+        """Days that `players.events` has room for."""
+        self._seen = self._turned = 0.0
+        self._tidied: date | None = None
+        self._told = ""
+        """What was last said of Redis."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Take batch after batch.
+
+        Raises:
+            LakehouseError: PostgreSQL or the brokers do not answer.
+        """
+        with self._connection, self._connection.cursor() as cursor:
+            cursor.execute("select pg_try_advisory_lock(hashtext(%s))", (LOCK,))
+            if not (cursor.fetchone() or (False,))[0]:
+                raise LakehouseError("another sink is at work")
+            cursor.execute(STAGING)
+        self._consumer.assign(begin(self._settings, self._connection))
+        while not stop.is_set():
+            messages, _ = poll(self._consumer, BATCH_RECORDS, BATCH_SECONDS)
+            if messages:
+                self.apply(messages)
+            self._keep_time()
+
+    def apply(self, messages: Sequence[Message]) -> None:
+        """Take a batch, whole."""
+        try:
+            found = sort_out(messages)
+        except (msgspec.DecodeError, pa.ArrowInvalid) as error:
+            names = ", ".join(topic.name for topic in TOPICS)
+            raise LakehouseError(f"one of {names} has a message that none of our jobs wrote: {error}") from None
+        now = datetime.now(UTC)
+        with self._connection, self._connection.cursor() as cursor:
+            batch = next_batch(cursor)
+            self._take_events(cursor, found.events, now.date())
+            totals, scores = upsert(cursor, found.totals, found.scores)
+            _take_refused(cursor, found.refused)
+            cursor.executemany(
+                "update players.positions set position = %s where topic = %s and partition = %s",
+                [(position, *place) for place, position in found.positions.items()],
+            )
+            self._tell_redis(lambda: self._write(totals, scores, batch, now))
+        hint = [TopicPartition(*place, position) for place, position in found.positions.items()]
+        self._consumer.commit(offsets=hint, asynchronous=True)
+
+    def _write(self, totals: Sequence[Totals], scores: Sequence[Score], batch: int, now: datetime) -> None:
+        """What changed; where Redis does not have what came before, everything."""
+        # A batch that Redis has and PostgreSQL has not is about to come again.
+        if self._cache.batch() in (batch - 1, batch):
+            self._cache.write(totals, scores, batch, now)
+        else:
+            self._rebuild(batch, now)
+
+    def _rebuild(self, batch: int, now: datetime) -> None:
+        started = time.monotonic()
+        players, places = self._cache.rebuild(self._connection, batch, now)
+        seconds = time.monotonic() - started
+        log.warning("Redis was made again: %d players, %d scores, %.1f s", players, places, seconds)
+
+    def _tell_redis(self, tell: Callable[[], None]) -> None:
+        """PostgreSQL goes on without Redis, which is made again when it is back."""
+        try:
+            with in_words(self._settings):
+                tell()
+            self._told = ""
+        except LakehouseError as error:
+            if str(error) != self._told:
+                log.warning("%s", error)
+            self._told = str(error)
+
+    def _keep_time(self) -> None:
+        """What has to be done whether anything comes or not."""
+        now = time.monotonic()
+        if now - self._turned >= 1:
+            self._turned = now
+            self._tell_redis(lambda: self._cache.turn(self._connection, datetime.now(UTC)))
+        if now - self._seen >= SEEN_SECONDS:
+            self._seen = now
+            with self._connection, self._connection.cursor() as cursor:
+                cursor.execute("update players.sink set seen_at = now() returning batch")
+                batch = (cursor.fetchone() or (0,))[0]
+                self._tell_redis(lambda: self._heal(batch))
+        if self._tidied != (today := datetime.now(UTC).date()):
+            self._tidied = today
+            self._drop_old_days(today)
+
+    def _heal(self, batch: int) -> None:
+        """Make Redis again where it has lost something, though nothing comes."""
+        if self._cache.batch() not in (batch, batch + 1):
+            self._rebuild(batch, datetime.now(UTC))
+
+    def _take_events(self, cursor: Cursor, events: pa.Table, today: date) -> None:
+        """Events of the days that are kept; older ones are in the lake alone."""
+        days = pc.utf8_slice_codeunits(events["event_time"], 0, 10)
+        events = events.append_column("event_date", days)
+        first = today - timedelta(days=self._settings.player_events_kept_days)
+        is_kept = pc.and_(
+            pc.greater_equal(days, first.isoformat()),
+            pc.less_equal(days, (today + timedelta(days=AHEAD_DAYS)).isoformat()),
+        )
+        events = events.filter(is_kept)
+        for day in set(map(date.fromisoformat, events["event_date"].unique().to_pylist())) - self._days:
+            cursor.execute(
+                f"create table if not exists players.events_{day:%Y%m%d} partition of players.events "
+                f"for values from ('{day}') to ('{day + timedelta(days=1)}')"
+            )
+            self._days.add(day)
+        if events.num_rows:
+            copy_rows(cursor, "new_events", events)
+            cursor.execute(INSERT_EVENTS)
+
+    def _drop_old_days(self, today: date) -> None:
+        first = today - timedelta(days=self._settings.player_events_kept_days)
+        with self._connection, self._connection.cursor() as cursor:
+            cursor.execute(
+                "select inhrelid::regclass::text from pg_inherits where inhparent = 'players.events'::regclass "
+                "and inhrelid::regclass::text < %s",
+                (f"players.events_{first:%Y%m%d}",),
+            )
+            for (name,) in cursor.fetchall():
+                cursor.execute(f"drop table {name}")
+                log.info("%s is older than the days that are kept: dropped", name)
+
+
+def begin(settings: Settings, connection: Connection) -> list[TopicPartition]:
+    """Where each partition of the topics is read from; new ones from their beginning.
+
+    Raises:
+        LakehouseError: the brokers do not answer.
+    """
+    admin = open_admin(settings)
+    places = []
+    with connection, connection.cursor() as cursor:
+        cursor.execute("select topic, partition, topic_id, position from players.positions")
+        known = {(topic, partition): (id_, position) for topic, partition, id_, position in cursor.fetchall()}
+        for topic in TOPICS:
+            state = describe_topic(admin, topic.name)
+            if state is None:
+                raise LakehouseError(f"there is no topic {topic.name}: `lakehouse topics apply` makes it")
+            for partition, bounds in state.partitions.items():
+                id_, position = known.get((topic.name, partition), (state.topic_id, bounds.low))
+                if id_ != state.topic_id or position > bounds.end:
+                    log.warning("%s is a new topic: it is read from its beginning", topic.name)
+                    position = bounds.low
+                if position < bounds.low:
+                    log.warning(
+                        "%s[%d]: %d messages are gone; `lakehouse rebuild redis` takes from the lake what they told",
+                        *(topic.name, partition, bounds.low - position),
+                    )
+                    position = bounds.low
+                cursor.execute(
+                    "insert into players.positions values (%s, %s, %s, %s) on conflict (topic, partition) do update "
+                    "set topic_id = excluded.topic_id, position = excluded.position",
+                    (topic.name, partition, state.topic_id, position),
+                )
+                places.append(TopicPartition(topic.name, partition, position))
+    return places
+
+
+def next_batch(cursor: Cursor) -> int:
+    """The number of the transaction's batch; until it ends, nobody else changes what is served."""
+    cursor.execute("update players.sink set batch = batch + 1, seen_at = now() returning batch")
+    return int((cursor.fetchone() or (0,))[0])
+
+
+def upsert(
+    cursor: Cursor, totals: Sequence[Totals], scores: Sequence[Score]
+) -> tuple[Sequence[Totals], Sequence[Score]]:
+    """Take what has a higher version than what is there; returns that."""
+    if totals:
+        columns = _columns(totals)
+        columns["event_breakdown"] = [msgspec.json.encode(one).decode() for one in columns["event_breakdown"]]
+        copy_rows(cursor, "new_statistics", pa.table(columns))
+        cursor.execute(UPSERT_STATISTICS)
+        if cursor.rowcount < len(totals):
+            taken = set(cursor.fetchall())
+            totals = [one for one in totals if (one.player_id,) in taken]
+    if scores:
+        copy_rows(cursor, "new_scores", pa.table(_columns(scores)))
+        cursor.execute(UPSERT_SCORES)
+        if cursor.rowcount < len(scores):
+            taken = set(cursor.fetchall())
+            scores = [one for one in scores if (one.game_id, one.period, one.period_start, one.player_id) in taken]
+    return totals, scores
+
+
+def _columns(rows: Sequence[msgspec.Struct]) -> dict[str, Any]:
+    names = rows[0].__struct_fields__
+    return dict(zip(names, zip(*map(msgspec.structs.astuple, rows), strict=True), strict=True))
+
+
+def _take_refused(cursor: Cursor, messages: Sequence[Message]) -> None:
+    if not messages:
+        return
+    told = [{name: (value or b"").decode() for name, value in _headers(message)} for message in messages]
+    payloads = [message.value() for message in messages]
+    rows = {
+        "origin": [":".join(one[f"kafka_{name}"] for name in ("topic", "partition", "offset")) for one in told],
+        "consumer_service": [SERVICE] * len(told),
+        "error_type": [one["error_type"] for one in told],
+        "error_message": [one["error_message"] for one in told],
+        "text": [_text(payload) for payload in payloads],
+        "original_payload": [None if payload is None else f"\\x{payload.hex()}" for payload in payloads],
+        "failed_at": [one["failed_at"] for one in told],
+    }
+    copy_rows(cursor, "new_dlq_events", pa.table(rows))
+    cursor.execute(INSERT_DLQ)
+
+
+def _headers(message: Message) -> list[tuple[str, bytes | None]]:
+    return list(cast(Any, message.headers()) or ())
+
+
+def _text(payload: bytes | None) -> str | None:
+    """Text that PostgreSQL can hold; None where it is none."""
+    try:
+        return None if payload is None or b"\0" in payload else payload.decode()
+    except UnicodeDecodeError:
+        return None

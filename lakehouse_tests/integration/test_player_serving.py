@@ -1,0 +1,364 @@
+"""What players did, counted by Flink, served by PostgreSQL, Redis and HTTP: held against a recount in plain Python."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from redis import Redis
+from trino.exceptions import TrinoQueryError
+
+from lakehouse import stream
+from lakehouse.domains.disorder import Shares
+from lakehouse.domains.players import agreement, statistics
+from lakehouse.domains.players.cache import Cache
+from lakehouse.domains.players.rebuild import rebuild
+from lakehouse.domains.players.source import player_events
+from lakehouse.domains.players.stream import PIPELINE
+from lakehouse.settings import Settings, load
+from lakehouse.stack import down, up
+from lakehouse.stack.api import Api
+from lakehouse_tests.conftest import Stack
+from lakehouse_tests.stores import (
+    Event,
+    Scores,
+    Stores,
+    Totals,
+    begin,
+    count_scores,
+    count_totals,
+    open_database,
+    ranked,
+)
+from lakehouse_tests.streams import eventually
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
+
+TOPIC = "player.events.raw"
+PLAYER = "player-"
+"""How the ids of these players begin; other tests have others."""
+BREAKS = (
+    b'{"event_id": ',
+    b"\xff\xfe",
+    b'{"event_id":"x","event_type":"jump","player_id":"p","game_id":"g"}',
+    b"7",
+    None,
+)
+
+
+@dataclass
+class Recount:
+    """What every store should say, counted event by event."""
+
+    events: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, value: bytes) -> None:
+        event = json.loads(value)
+        self.events.setdefault(event["event_id"], event)
+
+    def told(self) -> Iterator[Event]:
+        for event in self.events.values():
+            score = event["data"]["score"] if event["event_type"] == "player_score" else None
+            at = datetime.fromisoformat(event["timestamp"])
+            yield event["player_id"], event["game_id"], event["event_type"], at, score
+
+    def totals(self) -> Totals:
+        return count_totals(self.told())
+
+    def scores(self) -> Scores:
+        return count_scores(self.told())
+
+
+class Serving(Stores):
+    """The servers, what was sent, and what they say."""
+
+    def __init__(self, stack: Stack, settings: Settings) -> None:
+        super().__init__(settings)
+        self.stack, self.recount = stack, Recount()
+        self.producer = KafkaProducer(bootstrap_servers=settings.kafka_brokers, acks="all", linger_ms=5, retries=20)
+
+    def send(self, count: int, *, seed: int, days: float, end: datetime | None = None) -> None:
+        shares = Shares(late=0.02, duplicate=0.03)
+        messages = list(player_events(count, seed=seed, days=days, shares=shares, end=end))
+        waiting = [self.producer.send(TOPIC, key=key, value=value) for key, value in messages]
+        self.producer.flush(timeout=120)
+        for future in waiting:
+            future.get(timeout=120)
+        for _, value in messages:
+            assert value
+            self.recount.add(value)
+
+    def send_broken(self) -> None:
+        for value in BREAKS:
+            self.producer.send(TOPIC, key=b"broken", value=value)
+        self.producer.flush(timeout=60)
+
+    def until_served(self, seconds: float = 180) -> None:
+        """Wait until PostgreSQL counts as many events as were sent."""
+        totals = self.recount.totals()
+        eventually(lambda: self.counted(totals) == len(self.recount.events), seconds)
+
+    def until_in_bronze(self) -> None:
+        """Wait until Flink has committed all that was sent."""
+        question = f"select count(distinct event_id) from iceberg.bronze.player_events where player_id like '{PLAYER}%'"
+
+        def is_landed() -> bool:
+            try:
+                return self.stack.sql(question) == [[len(self.recount.events)]]
+            except TrinoQueryError:  # its connections to a database that was killed are broken
+                return False
+
+        eventually(is_landed)
+
+    def check(self) -> None:
+        """Hold every store against the recount."""
+        self.until_served()
+        totals, scores = self.recount.totals(), self.recount.scores()
+        eventually(lambda: self.has_scores(scores), 60)
+        eventually(lambda: self.is_cached(totals), 60)
+        self.check_totals(totals)
+        self.check_boards(scores)
+
+    def is_cached(self, totals: Totals) -> bool:
+        cached = self.cached_totals()
+        return all(cached.get(player) == told for player, told in totals.items())
+
+    def check_topic(self) -> None:
+        """Hold the newest message of each player against the recount."""
+        told = self.topic("player.statistics")
+        for player, (total, *_) in self.recount.totals().items():
+            assert told[player.encode()]["total_events"] == total
+
+    def topic(self, name: str) -> dict[bytes, dict[str, Any]]:
+        """The newest message of each key."""
+        with closing(
+            KafkaConsumer(bootstrap_servers=self.settings.kafka_brokers, enable_auto_commit=False)
+        ) as consumer:
+            partitions = [TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()]
+            ends = consumer.end_offsets(partitions)
+            consumer.assign(partitions)
+            consumer.seek_to_beginning()
+            found: dict[bytes, dict[str, Any]] = {}
+            while any(consumer.position(partition) < end for partition, end in ends.items()):
+                for records in consumer.poll(timeout_ms=500).values():
+                    found |= {record.key: json.loads(record.value) for record in records}
+            return found
+
+
+@pytest.fixture(scope="module")
+def serving(stack: Stack) -> Iterator[Serving]:
+    servers = ["redis", "flink", "sink", "api"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAKEHOUSE_CHECKPOINT_SEC", "2")
+        settings = load()
+        up(settings, servers=servers)
+        settings = load()
+        try:
+            for pipeline in (PIPELINE, statistics.PIPELINE):
+                stream.start(settings, pipeline)
+            found = Serving(stack, settings)
+            found.send(20_000, seed=1, days=12)
+            found.send_broken()
+            yield found
+            found.producer.close()
+            found.close()
+        finally:
+            down(settings, servers)
+
+
+def test_every_store_says_what_a_recount_says(serving: Serving) -> None:
+    serving.check()
+
+
+def test_events_are_there_once_for_the_days_that_are_kept(serving: Serving) -> None:
+    serving.until_served()
+    columns = ("event_id", "event_time", "event_type", "player_id", "game_id", "data", "score")
+    wanted = {
+        event["event_id"]: (
+            *(event["event_id"], datetime.fromisoformat(event["timestamp"]), event["event_type"]),
+            *(event["player_id"], event["game_id"], event["data"], event["data"].get("score")),
+        )
+        for event in serving.recount.events.values()
+    }
+
+    def rows() -> list[tuple[Any, ...]]:
+        return serving.sql(f"select {', '.join(columns)} from players.events where player_id like %s", f"{PLAYER}%")
+
+    eventually(lambda: len(rows()) >= len(wanted), 60)
+    found = rows()
+    assert len(found) == len(wanted)
+    assert {row[0]: row for row in found} == wanted
+
+
+def test_what_was_refused_is_there_with_its_exact_bytes(serving: Serving) -> None:
+    serving.until_served()
+    question = "select original_payload, original_event, error_type, consumer_service from players.dlq_events"
+
+    def refused() -> dict[bytes | None, tuple[Any, ...]]:
+        return {payload and bytes(payload): tuple(told) for payload, *told in serving.sql(question)}
+
+    eventually(lambda: set(BREAKS) <= set(refused()), 60)
+    for payload, (event, reason, service) in refused().items():
+        if payload in BREAKS:
+            assert event == (json.loads(payload) if payload in (BREAKS[2], BREAKS[3]) else None)
+            assert reason
+            assert service
+
+
+def test_http_tells_ranks_and_neighbours(serving: Serving) -> None:
+    serving.check()
+    address = Api().address(serving.settings)
+    today, chance = datetime.now(UTC).date(), random.Random(3)
+    scores = serving.recount.scores()
+    game = max((key for key in scores if key[1] == "alltime"), key=lambda key: len(scores[key]))[0]
+    for period in ("daily", "weekly", "alltime"):
+        board = ranked(scores.get((game, period, begin(period, today)), {}))
+        url = f"{address}/api/v1/games/{game}/leaderboards/{period}"
+        for limit in (1, 7, 100):
+            assert places(requests.get(url, {"limit": limit}, timeout=10)) == board[:limit]
+        for rank, player, _ in chance.sample(board, min(20, len(board))):
+            found = places(requests.get(f"{url}?limit=5&around={player}", timeout=10))
+            first = max(0, rank - 1 - 2)
+            assert found == board[first : first + 5]
+    player, (count, kinds, first_at, last_at) = chance.choice(sorted(serving.recount.totals().items()))
+    told = requests.get(f"{address}/api/v1/players/{player}/statistics", timeout=10).json()
+    assert (told["total_events"], told["event_breakdown"]) == (count, kinds)
+    times = (datetime.fromisoformat(told[name]) for name in ("first_event_at", "last_event_at"))
+    assert tuple(times) == (first_at, last_at)
+
+
+def places(answer: requests.Response) -> list[tuple[int, str, int]]:
+    assert answer.status_code == 200, answer.text
+    return [(one["rank"], one["player_id"], one["score"]) for one in answer.json()["players"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("players/nobody/statistics", 404),
+        ("games/nothing/leaderboards/daily", 200),
+        ("games/nothing/leaderboards/daily?around=nobody", 404),
+        ("games/g/leaderboards/yearly", 404),
+        ("games/g/leaderboards/daily?limit=0", 400),
+        ("games/g/leaderboards/daily?limit=101", 400),
+        ("games/g/leaderboards/daily?limit=x", 400),
+        ("games/%2F..%2F%00/leaderboards/daily", 200),
+    ],
+)
+def test_what_is_not_there_is_told(serving: Serving, path: str, status: int) -> None:
+    answer = requests.get(f"{Api().address(serving.settings)}/api/v1/{path}", timeout=10)
+    assert answer.status_code == status
+    if status != 200:
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_boards_are_put_away_by_the_clock(serving: Serving) -> None:
+    serving.check()
+    settings, now = serving.settings, datetime.now(UTC)
+    scores = serving.recount.scores()
+    password = settings.redis_password.get_secret_value()
+    with (
+        Redis(port=settings.redis_port, password=password, db=1, decode_responses=True) as redis,
+        open_database(settings) as connection,
+    ):
+        connection.autocommit = False
+        cache = Cache(redis)
+        # As it was a week ago, when boards of days since then were those of days to come.
+        with connection:
+            cache.rebuild(connection, 1, now - timedelta(days=7))
+        for days in range(6, -1, -1):
+            cache.turn(connection, now - timedelta(days=days))
+        today = now.date()
+        for (game, period, start), board in scores.items():
+            if start > today - timedelta(days=7):
+                current = start == begin(period, today)
+                key = f"leaderboard:{game}:{period}" + ("" if current else f":{start}")
+                assert dict(redis.zrange(key, 0, -1, withscores=True)) == board, key
+                assert (redis.ttl(key) == -1) is current
+        redis.flushdb()
+
+
+def test_a_store_that_says_something_else_is_named(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    serving.check()
+    serving.until_in_bronze()
+    monkeypatch.setattr(agreement, "SERVED_SECONDS", 1.0)
+    same = agreement.compare(serving.settings)
+    assert same.differing == []
+    assert same.players == len(serving.served_totals())
+    assert same.scores == sum(map(len, serving.served_scores().values()))
+    player, (total, *_) = max(serving.recount.totals().items(), key=lambda item: item[1][0])
+    (game, _, _), board = next(item for item in serving.recount.scores().items() if item[0][1] == "alltime")
+    other = next(iter(board))
+    change = (
+        "update players.player_statistics set total_events = total_events + %s, version = version + %s, "
+        "updated_at = now() - interval '1 hour' where player_id = %s"
+    )
+    serving.sql(change, 1, 1, player)
+    serving.redis.zincrby(f"leaderboard:{game}:alltime", 5, other)
+    try:
+        found = {
+            (one.what, one.store): (one.said, one.postgres) for one in agreement.compare(serving.settings).differing
+        }
+    finally:
+        serving.sql(change, -1, -1, player)
+        serving.redis.zincrby(f"leaderboard:{game}:alltime", -5, other)
+    assert found == {
+        (f"total of {player}", "lake"): (total, total + 1),
+        (f"total of {player}", "Redis"): (total, total + 1),
+        (f"{other} on leaderboard:{game}:alltime", "Redis"): (board[other] + 5, board[other]),
+    }
+
+
+def test_nothing_is_lost_or_counted_twice_when_things_are_killed(serving: Serving) -> None:
+    steps: list[Callable[[], object]] = [
+        lambda: serving.stack.kill("sink"),
+        lambda: serving.stack.kill("redis"),
+        lambda: serving.redis.flushall(),
+        lambda: serving.stack.kill("postgres"),
+        lambda: serving.stack.kill("sink"),
+    ]
+    for number, step in enumerate(steps):
+        serving.send(2_000, seed=100 + number, days=2)
+        time.sleep(1.5)
+        step()
+        serving.send(2_000, seed=200 + number, days=2)
+    serving.check()
+
+
+def test_the_job_that_counts_goes_on_from_its_savepoint_and_without_state_from_bronze(serving: Serving) -> None:
+    pipeline = statistics.PIPELINE
+    stream.stop(serving.settings, pipeline)
+    serving.send(3_000, seed=7, days=1)
+    stream.start(serving.settings, pipeline)
+    serving.check()
+    serving.check_topic()
+
+    stream.stop(serving.settings, pipeline)
+    shutil.rmtree(serving.settings.home / "flink" / "state" / pipeline.name)
+    serving.until_in_bronze()
+    serving.send(3_000, seed=8, days=1)
+    stream.start(serving.settings, pipeline)
+    serving.check()
+    serving.check_topic()
+
+
+def test_what_was_served_is_made_again_of_the_lake(serving: Serving) -> None:
+    serving.check()
+    serving.until_in_bronze()
+    totals, scores = serving.served_totals(), serving.served_scores()
+    serving.sql("truncate players.player_statistics, players.scores")
+    serving.redis.flushall()
+    rebuilt = rebuild(serving.settings)
+    assert rebuilt.players == len(totals)
+    assert rebuilt.scores == sum(map(len, scores.values()))
+    serving.check()
