@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from lakehouse.adapters.trino.query import query
 from lakehouse.audit import run_audit
+from lakehouse.domains.conversions import stream as conversions
 from lakehouse.domains.disorder import Shares
-from lakehouse.domains.pipelines import PIPELINES
+from lakehouse.domains.pipelines import LANDINGS
+from lakehouse.domains.players import statistics
+from lakehouse.domains.players import stream as players
 from lakehouse.errors import LakehouseError
 from lakehouse.job import run_job
 from lakehouse.naming import (
     CONVERSIONS_DAILY,
-    CONVERSIONS_DLQ,
-    CONVERSIONS_TOPIC,
     DIM_USER,
     FACT_CONVERSIONS,
     PGR_CASE_LIFECYCLE,
     PGR_FUNNEL_DAILY,
+    PLAYER_EVENTS,
     Domain,
 )
 from lakehouse.produce import produce
 from lakehouse.settings import LOOPBACK, Settings
+from lakehouse.streaming.landing import Landing
+from lakehouse.streaming.statements import Pipeline
 
-DOMAINS: tuple[Domain, ...] = (Domain.PGR, Domain.CONVERSIONS)
+DOMAINS: tuple[Domain, ...] = (Domain.PGR, Domain.CONVERSIONS, Domain.PLAYERS)
 """Domains that have something to show."""
 
+STREAMS: dict[Domain, tuple[Pipeline, ...]] = {
+    Domain.CONVERSIONS: (conversions.PIPELINE,),
+    Domain.PLAYERS: (players.PIPELINE, statistics.PIPELINE),
+}
+
 LANDING_SECONDS = 240.0
+SAID_BY = "`lakehouse stream status` and `lakehouse logs flink` say why"
 
 CASES_BY_STATUS = f"""
     select current_status, count(*) as cases, round(avg(time_to_resolve_seconds) / 3600, 1) as hours_to_resolve
@@ -50,6 +61,12 @@ CONVERSIONS_BY_TIER = f"""
     select u.activity_tier, count(*) as conversions, count(distinct f.user_id) as users
     from {FACT_CONVERSIONS.sql} f join {DIM_USER.sql} u on f.user_key = u.user_key
     where f.user_id is not null group by u.activity_tier order by conversions desc
+"""
+BEST_PLAYERS = """
+    select rank, player_id, score, total_events, last_event_at::timestamp(0)::text as last_event_utc
+    from players.leaderboards join players.player_statistics using (player_id)
+    where game_id = 'game-01' and period = 'weekly' and period_start = date_trunc('week', now())::date
+    order by rank limit 8
 """
 
 
@@ -73,18 +90,24 @@ def run_demo(settings: Settings, console: Console, *, count: int, domains: Seque
 
     settings = settings_module.load()
     shares = Shares(late=0.02, duplicate=0.01, malformed=0.01)
-    if Domain.CONVERSIONS in chosen:
-        # First: what the stream lands comes with its next checkpoint, while the other domain is at work.
-        _start_stream(settings, console)
-        produce(settings, console, Domain.CONVERSIONS, count, seed=time.time_ns(), shares=shares, days=3)
+    # First: what the streams land comes with their next checkpoints, while the other domain is at work.
+    for domain, pipelines in STREAMS.items():
+        if domain in chosen:
+            for pipeline in pipelines:
+                _start_stream(settings, console, pipeline)
+            produce(settings, console, domain, count, seed=time.time_ns(), shares=shares, days=3)
     if Domain.PGR in chosen:
         produce(settings, console, Domain.PGR, count, seed=time.time_ns(), shares=shares)
         _wait_until_landed(settings, console)
         _build(settings, console, "pgr_daily", "dbt on Trino")
         _answer(settings, console, "Cases by status", CASES_BY_STATUS)
         _answer(settings, console, "Service level by ward, the busiest", SLA_BY_WARD)
+    if Domain.PLAYERS in chosen:
+        _wait_until_streamed(settings, console, players.PIPELINE)
+        _wait_until_served(settings, console)
+        _show(console, "Best players of game-01 this week, in PostgreSQL", *_served(settings, BEST_PLAYERS))
     if Domain.CONVERSIONS in chosen:
-        _wait_until_streamed(settings, console)
+        _wait_until_streamed(settings, console, conversions.PIPELINE)
         _build(settings, console, "conversions_silver", "Spark")
         _build(settings, console, "conversions_gold", "Spark, and its calendar by dbt on Trino")
         _answer(settings, console, "Conversions by day", CONVERSIONS_BY_DAY)
@@ -92,26 +115,48 @@ def run_demo(settings: Settings, console: Console, *, count: int, domains: Seque
     return _verdict(settings, console, began)
 
 
-def _start_stream(settings: Settings, console: Console) -> None:
+def _start_stream(settings: Settings, console: Console, pipeline: Pipeline) -> None:
     from lakehouse import stream
-    from lakehouse.domains.conversions.stream import PIPELINE
 
-    with console.status("Starting the stream in Flink"):
-        if not stream.status(settings, PIPELINE).is_alive:
-            stream.start(settings, PIPELINE)
-    console.print(f"[green]✓[/green] Flink lands {CONVERSIONS_TOPIC.name}, a commit every {settings.checkpoint_sec} s")
+    with console.status(f"Starting the stream {pipeline.name} in Flink"):
+        if not stream.status(settings, pipeline).is_alive:
+            stream.start(settings, pipeline)
+    does = f"lands {pipeline.topic.name}, a commit every {settings.checkpoint_sec} s"
+    if not isinstance(pipeline, Landing):
+        does = f"counts {pipeline.topic.name}"
+    console.print(f"[green]✓[/green] Flink {does}")
 
 
-def _wait_until_streamed(settings: Settings, console: Console) -> None:
+def _wait_until_streamed(settings: Settings, console: Console, pipeline: Landing) -> None:
     """By the audit: until every record is in bronze, a repeat, or a dead letter."""
-    topics = (CONVERSIONS_TOPIC.name, CONVERSIONS_DLQ.name)
+    topics = (pipeline.topic.name, pipeline.refused.name)
 
     def waiting() -> int:
         return sum(account.in_flight for account in run_audit(settings).accounts if account.source in topics)
 
-    said_by = "`lakehouse stream status` and `lakehouse logs flink` say why"
-    _wait(console, "Waiting for the stream's next commits", waiting, said_by)
-    console.print("[green]✓[/green] landed in bronze by Flink, and what it refused by Dagster's sensor")
+    _wait(console, f"Waiting for the next commits of {pipeline.name}", waiting, SAID_BY)
+    console.print(f"[green]✓[/green] {pipeline.name}: landed in bronze by Flink, what it refused by Dagster's sensor")
+
+
+def _wait_until_served(settings: Settings, console: Console) -> None:
+    """Until PostgreSQL counts every event that bronze holds."""
+
+    def waiting() -> int:
+        ((held,),) = query(settings, f"select count(*) from {PLAYER_EVENTS.sql}")[1]
+        ((counted,),) = _served(settings, "select coalesce(sum(total_events), 0) from players.player_statistics")[1]
+        return max(0, int(held) - int(counted))
+
+    _wait(console, "Waiting for the serving sink", waiting, f"{SAID_BY}; so does `lakehouse logs sink`")
+    console.print("[green]✓[/green] players: counted by Flink, served by PostgreSQL, Redis and the HTTP API")
+
+
+def _served(settings: Settings, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Names of the columns, and the rows, of a question to PostgreSQL."""
+    from lakehouse.adapters.postgres.client import open_postgres
+
+    with open_postgres(settings, "demo") as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return [column.name for column in cursor.description or ()], cursor.fetchall()
 
 
 def _wait_until_landed(settings: Settings, console: Console) -> None:
@@ -150,7 +195,10 @@ def _build(settings: Settings, console: Console, job: str, engine: str) -> None:
 
 
 def _answer(settings: Settings, console: Console, title: str, sql: str) -> None:
-    names, rows = query(settings, sql)
+    _show(console, title, *query(settings, sql))
+
+
+def _show(console: Console, title: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     table = Table(*names, title=title, title_justify="left")
     for row in rows:
         table.add_row(*("–" if cell is None else str(cell) for cell in row))
@@ -161,7 +209,7 @@ def _verdict(settings: Settings, console: Console, began: float) -> bool:
     report = run_audit(settings)
     rows = sum(account.bronze for account in report.accounts)
     # Those that came through a stream's queue are on the account of the topic that it serves.
-    queues = {pipeline.refused.name for pipeline in PIPELINES}
+    queues = {pipeline.refused.name for pipeline in LANDINGS}
     letters = sum(account.dead_letters for account in report.accounts if account.source not in queues)
     repeats = sum(account.duplicates for account in report.accounts if account.source not in queues)
     is_good = report.verdict == "complete" and not report.in_flight
