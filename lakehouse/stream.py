@@ -21,9 +21,7 @@ from lakehouse.settings import Settings, is_s3
 from lakehouse.streaming.statements import Pipeline, job_settings, statements
 
 if TYPE_CHECKING:
-    from pyiceberg.table import Table
-
-    from lakehouse.adapters.kafka.client import TopicState
+    pass
 
 CHECKPOINTS, SAVEPOINTS = "checkpoints", "savepoints"
 STATE_FILE = "_metadata"
@@ -104,12 +102,16 @@ def start(
             f"{_folder(settings, pipeline)}: started without it, it would land them again. Bring the folder back, or "
             "name a savepoint with --from"
         )
-    source = pipeline.topic.name
+    source, snapshot = pipeline.topic.name, None
     if known := describe_topic(admin, source):
         if not pipeline.reads_table:
             write_start(tables[0], source, known)
         if state is None:
-            move_group(admin, pipeline.group_id, source, _beginning(settings, pipeline, tables[0], known))
+            begin = {partition: bounds.low for partition, bounds in known.partitions.items()}
+            if pipeline.reads_table and (held := tables[0].current_snapshot()):
+                snapshot = held.snapshot_id
+                begin |= next_offsets(tables[0], source, snapshot)
+            move_group(admin, pipeline.group_id, source, begin)
     acknowledged = last_acknowledged(tables[0].properties, source)
     chosen = job_settings(
         pipeline,
@@ -127,34 +129,12 @@ def start(
         _catalog_options(settings),
         _kafka_options(settings),
         passes_gaps=passes_gaps,
-        snapshot=_snapshot_taken(settings, pipeline),
+        snapshot=snapshot,
     )
     submit(settings, chosen, said)
     job = _running(cluster, pipeline)
     write_file(_wish(settings, pipeline), json.dumps({"parallelism": parallelism}))
     return job
-
-
-def _beginning(settings: Settings, pipeline: Pipeline, table: Table, known: TopicState) -> dict[int, int]:
-    """Where a job without state begins to read its topic, by partition.
-
-    Of a job that takes the table first, the snapshot is remembered: its statements must stay as they were.
-    """
-    from lakehouse.stack.files import write_file
-
-    lows = {partition: bounds.low for partition, bounds in known.partitions.items()}
-    if not pipeline.reads_table:
-        return lows
-    snapshot = table.current_snapshot()
-    write_file(_taken(settings, pipeline), json.dumps(snapshot.snapshot_id if snapshot else None))
-    return lows | (next_offsets(table, pipeline.topic.name, snapshot.snapshot_id) if snapshot else {})
-
-
-def _snapshot_taken(settings: Settings, pipeline: Pipeline) -> int | None:
-    """The snapshot that a pipeline took before it read its topic, if it took one."""
-    file = _taken(settings, pipeline)
-    snapshot: int | None = json.loads(file.read_text()) if file.exists() else None
-    return snapshot
 
 
 def stop(settings: Settings, pipeline: Pipeline) -> str:
@@ -300,11 +280,6 @@ def _folder(settings: Settings, pipeline: Pipeline) -> Path:
 def _wish(settings: Settings, pipeline: Pipeline) -> Path:
     """The file that is there while a pipeline should run; says how it was started."""
     return _folder(settings, pipeline) / "started.json"
-
-
-def _taken(settings: Settings, pipeline: Pipeline) -> Path:
-    """The file with the snapshot that a pipeline took before it read its topic."""
-    return _folder(settings, pipeline) / "taken.json"
 
 
 def _catalog_options(settings: Settings) -> dict[str, str]:

@@ -73,7 +73,8 @@ class Pipeline(ABC):
 
         Args:
             client: Options of Kafka's clients, for tables.
-            snapshot: Snapshot of the contract's table that a job which reads it too reads.
+            snapshot: Snapshot of the contract's table that a job without state takes first, if it does. One that has
+                state is done with that, and must not name it: it may be gone.
         """
 
 
