@@ -37,6 +37,7 @@ OTHER_VARIABLES = {"LAKEHOUSE_REAL_DATA"}
 """Variables with our prefix that are no settings: where the tests find real data."""
 
 LOOPBACK = "127.0.0.1"
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104
 HERE = "local"
 """Value of an address that says: the local stack's server."""
 S3 = "s3://"
@@ -441,6 +442,11 @@ class Settings(BaseSettings):
     def runs_spark(self) -> bool:
         """Whether Spark is a server of the local stack."""
         return not self.spark_remote
+
+    @property
+    def api_address(self) -> str:
+        """Host under which this machine reaches the HTTP API."""
+        return LOOPBACK if self.api_host == EVERY_ADDRESS else self.api_host
 
     @property
     def needs_api_keys(self) -> bool:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 import requests
 
 from lakehouse.naming import Domain
-from lakehouse.settings import LOOPBACK, PROJECT, Settings
+from lakehouse.settings import PROJECT, Settings
 from lakehouse.stack.environment import exports, program_environment
 from lakehouse.stack.server import NotReady, Port, Program, Server
 
@@ -40,7 +40,7 @@ class Api(Server):
 
     def address(self, settings: Settings) -> str:
         """Of the service; `/docs` there shows what it takes."""
-        return f"http://{LOOPBACK}:{settings.api_port}"
+        return f"http://{settings.api_address}:{settings.api_port}"
 
     def install(self, settings: Settings) -> None:
         """It comes with the environment."""
