@@ -44,11 +44,11 @@ class Redis(Server):
             "appendonly": "yes",
             "appendfsync": "everysec",
             # The log is enough.
-            "save": '""',
+            "save": "",
             "maxmemory-policy": "noeviction",
             "loglevel": "notice",
         }
-        write_file(_configuration(settings), "".join(f"{name} {value}\n" for name, value in values.items()))
+        write_file(_configuration(settings), "".join(f"{name} {_quoted(value)}\n" for name, value in values.items()))
 
     def programs(self, settings: Settings) -> tuple[Program, ...]:
         """The server."""
@@ -71,6 +71,11 @@ class Redis(Server):
                 return str(client.info("server")["redis_version"])
         except LakehouseError as error:
             raise NotReady(str(error)) from None
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _configuration(settings: Settings) -> Path:

@@ -91,7 +91,7 @@ def test_every_server_listens_on_loopback_only(settings: Settings) -> None:
     S3Proxy().configure(settings)
     Spark().configure(settings)
     Redis().configure(settings)
-    assert "bind 127.0.0.1\n" in (settings.home / "redis" / "redis.conf").read_text()
+    assert 'bind "127.0.0.1"\n' in (settings.home / "redis" / "redis.conf").read_text()
     kafka = read_properties(settings.home / "kafka" / "server.properties")
     assert kafka["listeners"] == "PLAINTEXT://127.0.0.1:39092,CONTROLLER://127.0.0.1:39093"
     trino = read_properties(settings.home / "trino" / "config.properties")
