@@ -47,6 +47,8 @@ class Redis(Server):
             "save": "",
             "maxmemory-policy": "noeviction",
             "loglevel": "notice",
+            # A server that outlives its supervisor is known by its command line.
+            "set-proc-title": "no",
         }
         write_file(_configuration(settings), "".join(f"{name} {_quoted(value)}\n" for name, value in values.items()))
 

@@ -145,6 +145,7 @@ def test_another_port_takes_effect_and_a_taken_one_is_explained(home: Home) -> N
     assert after["kafka"]["is_healthy"]
     assert {name for name in after if after[name]["pids"] == before[name]["pids"]} == {
         "postgres",
+        "redis",
         "trino",
         "flink",
         "spark",
