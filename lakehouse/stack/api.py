@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.metadata import version
 
 import requests
 
 from lakehouse.naming import Domain
-from lakehouse.settings import PROJECT, Settings
-from lakehouse.stack.environment import exports, program_environment
-from lakehouse.stack.server import NotReady, Port, Program, Server
+from lakehouse.settings import Settings
+from lakehouse.stack.server import NotReady, Port
+from lakehouse.stack.service import Service
 
 
-def service(settings: Settings, name: str, *ports: Port) -> Program:
-    """What `lakehouse serve NAME` runs, kept alive."""
-    return Program(
-        name=name,
-        argv=(sys.executable, "-m", "lakehouse.cli", "serve", name),
-        cwd=PROJECT,
-        env=exports(settings) | program_environment(),
-        ports=ports,
-        stop_seconds=25,
-    )
-
-
-class Api(Server):
+class Api(Service):
     """One process that takes events by HTTP."""
 
     name = "api"
@@ -34,23 +21,13 @@ class Api(Server):
     domains = frozenset({Domain.PLAYERS})
     memory_mb = 150
 
-    def is_local(self, settings: Settings) -> bool:
-        """Always."""
-        return True
-
     def address(self, settings: Settings) -> str:
         """Of the service; `/docs` there shows what it takes."""
         return f"http://{settings.api_address}:{settings.api_port}"
 
-    def install(self, settings: Settings) -> None:
-        """It comes with the environment."""
-
-    def configure(self, settings: Settings) -> None:
-        """It reads the settings from its environment."""
-
-    def programs(self, settings: Settings) -> tuple[Program, ...]:
-        """The service, as `lakehouse serve api` runs it."""
-        return (service(settings, self.name, Port(settings.api_port, "LAKEHOUSE_API_PORT")),)
+    def ports(self, settings: Settings) -> tuple[Port, ...]:
+        """Its own."""
+        return (Port(settings.api_port, "LAKEHOUSE_API_PORT"),)
 
     def check(self, settings: Settings) -> str:
         """Ask whether it can take events."""

@@ -8,14 +8,14 @@ from lakehouse.adapters.postgres.client import open_postgres
 from lakehouse.errors import LakehouseError
 from lakehouse.naming import Domain
 from lakehouse.settings import Settings
-from lakehouse.stack.api import service
-from lakehouse.stack.server import NotReady, Program, Server
+from lakehouse.stack.server import NotReady
+from lakehouse.stack.service import Service
 
 SILENT_SECONDS = 30
 """After which a sink that has not said that it is there counts as gone."""
 
 
-class Sink(Server):
+class Sink(Service):
     """One process that fills PostgreSQL and Redis."""
 
     name = "sink"
@@ -24,24 +24,10 @@ class Sink(Server):
     domains = frozenset({Domain.PLAYERS})
     memory_mb = 200
 
-    def is_local(self, settings: Settings) -> bool:
-        """Always."""
-        return True
-
     def address(self, settings: Settings) -> str:
         """What it fills."""
         where = f"{settings.db_address}:{settings.db_port}/{settings.db_name}"
         return f"{where}, {settings.redis_address}:{settings.redis_port}"
-
-    def install(self, settings: Settings) -> None:
-        """It comes with the environment."""
-
-    def configure(self, settings: Settings) -> None:
-        """It reads the settings from its environment."""
-
-    def programs(self, settings: Settings) -> tuple[Program, ...]:
-        """The sink, as `lakehouse serve sink` runs it."""
-        return (service(settings, self.name),)
 
     def check(self, settings: Settings) -> str:
         """Ask PostgreSQL when it was there last."""
