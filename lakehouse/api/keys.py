@@ -16,9 +16,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from lakehouse.adapters.postgres.client import open_postgres
-from lakehouse.adapters.postgres.migrate import migrate
 from lakehouse.api.scope import Scope
-from lakehouse.domains.players.serving import MIGRATIONS, SCHEMA
+from lakehouse.domains.players.schema import ensure_schema
 from lakehouse.errors import LakehouseError
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def create(settings: Settings, name: str, scopes: tuple[Scope, ...]) -> str:
     Raises:
         LakehouseError: PostgreSQL does not answer.
     """
-    migrate(settings, SCHEMA, MIGRATIONS)
+    ensure_schema(settings)
     key_id, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
     with open_postgres(settings, "api key") as connection, connection, connection.cursor() as cursor:
         cursor.execute(
@@ -65,7 +64,11 @@ def known(settings: Settings) -> list[Key]:
     Raises:
         LakehouseError: PostgreSQL does not answer.
     """
-    migrate(settings, SCHEMA, MIGRATIONS)
+    ensure_schema(settings)
+    return _held(settings)
+
+
+def _held(settings: Settings) -> list[Key]:
     with open_postgres(settings, "api keys") as connection:
         return _read(connection)
 
@@ -76,7 +79,7 @@ def revoke(settings: Settings, key_id: str) -> Key:
     Raises:
         LakehouseError: there is no such key, or it was revoked before; or PostgreSQL does not answer.
     """
-    migrate(settings, SCHEMA, MIGRATIONS)
+    ensure_schema(settings)
     with open_postgres(settings, "api key") as connection:
         with connection, connection.cursor() as cursor:
             cursor.execute(
@@ -108,6 +111,8 @@ class Keyring:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._keys: dict[str, Key] = {}
+        self._ask = known
+        """How the keys are read: the first time, their table may have to be made."""
         self._read_at = float("-inf")
         self._lock = asyncio.Lock()
 
@@ -135,9 +140,10 @@ class Keyring:
                 return
             self._read_at = time.monotonic()
             try:
-                found = await asyncio.to_thread(known, self._settings)
+                found = await asyncio.to_thread(self._ask, self._settings)
             except LakehouseError:
                 return
+            self._ask = _held
             self._keys = {key.key_id: key for key in found if key.revoked_at is None}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any, cast
 
 from confluent_kafka import KafkaError, Message, TopicPartition
 
@@ -44,6 +45,11 @@ def committed(consumer: KafkaConsumer, topic: str, places: Mapping[int, int]) ->
 def sent_at(message: Message) -> datetime:
     """Kafka's time of a record, UTC."""
     return datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+
+
+def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
+    """Headers of a record, in order; none where it has none."""
+    return list(cast(Any, message.headers()) or ())
 
 
 def committed_offsets(consumer: KafkaConsumer, topic: str, partition: int, start: int, end: int) -> dict[int, datetime]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from confluent_kafka import KafkaException, Message
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
@@ -20,7 +20,7 @@ from lakehouse.adapters.kafka.client import (
     ensure_topic,
     topic_config,
 )
-from lakehouse.adapters.kafka.probe import committed, sent_at
+from lakehouse.adapters.kafka.probe import committed, headers_of, sent_at
 from lakehouse.errors import LakehouseError
 from lakehouse.naming import Topic
 
@@ -178,6 +178,6 @@ def _record(message: Message) -> Record:
         message.offset() or 0,
         sent_at(message),
         message.key(),
-        list(cast(Any, message.headers()) or ()),
+        headers_of(message),
         message.value(),
     )

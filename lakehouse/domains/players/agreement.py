@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from lakehouse.adapters.postgres.client import copy_rows, open_postgres
+from lakehouse.adapters.postgres.client import open_postgres
 from lakehouse.adapters.redis.client import open_redis
-from lakehouse.domains.players.boards import Period, board_key, forgotten_on, statistics_key
-from lakehouse.domains.players.cache import ROWS, Cache
-from lakehouse.domains.players.rebuild import of_lake
-from lakehouse.domains.players.serving import STAGING
+from lakehouse.domains.players.boards import Period, statistics_key
+from lakehouse.domains.players.cache import ROWS, Cache, held_under
+from lakehouse.domains.players.rebuild import of_lake, stage
 from lakehouse.ledger.streamed import PATIENCE
 
 if TYPE_CHECKING:
@@ -83,13 +82,8 @@ def compare(settings: Settings) -> Agreement:
         connection,
         connection.cursor() as cursor,
     ):
-        cursor.execute(STAGING)
-        for table, rows, question in (
-            ("new_statistics", lake.totals, _TOTALS),
-            ("new_scores", lake.scores, _SCORES),
-        ):
-            if rows is not None:
-                copy_rows(cursor, table, rows)
+        stage(cursor, lake)
+        for question in (_TOTALS, _SCORES):
             cursor.execute(f"{question} limit {SHOWN}", {"cut": cut})
             found += [Disagreement(what, "lake", said, here) for what, said, here in cursor.fetchall()]
         # Until this ends, the sink waits.
@@ -122,11 +116,8 @@ def _scores_in_redis(connection: Connection, cache: Cache, found: list[Disagreem
         while rows := cursor.fetchmany(ROWS):
             boards: dict[str, list[tuple[str, int]]] = defaultdict(list)
             for game, name, start, player, score in rows:
-                period = Period(name)
-                forgotten = forgotten_on(period, start)
-                if forgotten is None or forgotten > today:
-                    is_current = start == begins.get(period)
-                    boards[board_key(game, period, None if is_current else start)].append((player, score))
+                if key := held_under(game, Period(name), start, begins, today):
+                    boards[key].append((player, score))
             with cache.redis.pipeline(transaction=False) as pipe:
                 for key, members in boards.items():
                     pipe.zmscore(key, [player for player, _ in members])

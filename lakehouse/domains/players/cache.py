@@ -6,7 +6,7 @@ A batch has a number, which PostgreSQL and Redis both keep: where they differ, R
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +117,6 @@ class Cache:
         self.redis.delete(BATCH, *unfinished)
         counts = [0, 0]
         with connection.cursor("totals") as cursor:
-            cursor.itersize = ROWS
             cursor.execute(f"select {', '.join(Totals.__struct_fields__)} from players.player_statistics")
             while rows := cursor.fetchmany(ROWS):
                 with self.redis.pipeline(transaction=False) as pipe:
@@ -126,7 +125,6 @@ class Cache:
                 counts[0] += len(rows)
         boards: dict[str, datetime | None] = {}
         with connection.cursor("scores") as cursor:
-            cursor.itersize = ROWS
             cursor.execute(f"select {', '.join(Score.__struct_fields__)} from players.scores")
             while rows := cursor.fetchmany(ROWS):
                 with self.redis.pipeline(transaction=False) as pipe:
@@ -177,14 +175,26 @@ def _put_scores(
         boards[one.game_id, Period(one.period), one.period_start][one.player_id] = one.score
     ends: dict[str, datetime | None] = {}
     for (game, period, begin), members in boards.items():
-        forgotten = forgotten_on(period, begin)
-        if forgotten and forgotten <= today:
-            continue
-        is_current = begin == begins.get(period)
-        key = board_key(game, period, None if is_current else begin)
-        pipe.zadd(prefix + key, members)
-        ends[key] = None if is_current else _end(period, begin)
+        if key := held_under(game, period, begin, begins, today):
+            pipe.zadd(prefix + key, members)
+            ends[key] = None if begin == begins.get(period) else _end(period, begin)
     return ends
+
+
+def held_under(game: str, period: Period, begin: date, begins: Mapping[Period, date], today: date) -> str | None:
+    """Key under which Redis holds a board; None where it holds it no more.
+
+    Args:
+        game: Which.
+        period: Which of its boards.
+        begin: Its first day.
+        begins: First day of the boards that have no date in their name.
+        today: In UTC.
+    """
+    forgotten = forgotten_on(period, begin)
+    if forgotten and forgotten <= today:
+        return None
+    return board_key(game, period, None if begin == begins.get(period) else begin)
 
 
 def _end(period: Period, begin: date) -> datetime | None:

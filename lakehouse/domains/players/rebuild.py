@@ -10,23 +10,17 @@ import pyarrow as pa
 
 from lakehouse.adapters.iceberg.catalog import connect, find_table
 from lakehouse.adapters.postgres.client import copy_rows, open_postgres
-from lakehouse.adapters.postgres.migrate import migrate
 from lakehouse.adapters.redis.client import open_redis
 from lakehouse.domains.players.boards import ALL_TIME
 from lakehouse.domains.players.cache import Cache
 from lakehouse.domains.players.contract import SCORE_EVENT
-from lakehouse.domains.players.serving import (
-    MIGRATIONS,
-    SCHEMA,
-    STAGING,
-    UPSERT_SCORES,
-    UPSERT_STATISTICS,
-    next_batch,
-)
+from lakehouse.domains.players.schema import ensure_schema
+from lakehouse.domains.players.serving import STAGING, UPSERT_SCORES, UPSERT_STATISTICS, next_batch
 from lakehouse.naming import PLAYER_EVENTS
 
 if TYPE_CHECKING:
     import duckdb
+    from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
     from lakehouse.settings import Settings
 
@@ -88,7 +82,7 @@ def rebuild(settings: Settings) -> Rebuilt:
     Raises:
         LakehouseError: the catalog, PostgreSQL or Redis does not answer.
     """
-    migrate(settings, SCHEMA, MIGRATIONS)
+    ensure_schema(settings)
     lake = of_lake(settings)
     with (
         open_postgres(settings, "rebuild") as connection,
@@ -97,18 +91,21 @@ def rebuild(settings: Settings) -> Rebuilt:
         connection.cursor() as cursor,
     ):
         batch = next_batch(cursor)
-        cursor.execute(STAGING)
+        stage(cursor, lake)
         taken = 0
-        for table, rows, statement in (
-            ("new_statistics", lake.totals, UPSERT_STATISTICS),
-            ("new_scores", lake.scores, UPSERT_SCORES),
-        ):
-            if rows is not None:
-                copy_rows(cursor, table, rows)
-                cursor.execute(statement)
-                taken += cursor.rowcount
+        for statement in (UPSERT_STATISTICS, UPSERT_SCORES):
+            cursor.execute(statement)
+            taken += cursor.rowcount
         players, places = Cache(redis).rebuild(connection, batch, datetime.now(UTC))
     return Rebuilt(players, places, taken)
+
+
+def stage(cursor: Cursor, lake: Lake) -> None:
+    """Put what the lake says into `new_statistics` and `new_scores`, until the transaction ends."""
+    cursor.execute(STAGING)
+    for table, rows in (("new_statistics", lake.totals), ("new_scores", lake.scores)):
+        if rows is not None:
+            copy_rows(cursor, table, rows)
 
 
 def of_lake(settings: Settings) -> Lake:

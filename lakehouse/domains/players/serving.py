@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
@@ -28,10 +27,11 @@ from confluent_kafka import TopicPartition
 
 from lakehouse.adapters.kafka.client import describe_topic, open_admin, open_consumer
 from lakehouse.adapters.kafka.drain import poll
+from lakehouse.adapters.kafka.probe import headers_of
 from lakehouse.adapters.postgres.client import copy_rows, open_postgres
-from lakehouse.adapters.postgres.migrate import migrate
 from lakehouse.adapters.redis.client import in_words, open_redis
 from lakehouse.domains.players.cache import Cache, Score, Totals
+from lakehouse.domains.players.schema import ensure_schema
 from lakehouse.errors import LakehouseError
 from lakehouse.naming import (
     GAME_LEADERBOARDS,
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lakehouse.sink")
 
-SCHEMA = "players"
-MIGRATIONS = Path(__file__).parent / "migrations"
 TOPICS = (PLAYER_EVENTS_PROCESSED, PLAYER_STATISTICS, GAME_LEADERBOARDS, SYSTEM_DLQ)
 BATCH_RECORDS, BATCH_SECONDS = 50_000, 0.5
 RETRY_SECONDS = 2.0
@@ -172,15 +170,11 @@ def _last(messages: Iterable[Message]) -> list[bytes]:
 
 
 def serve(settings: Settings, stop: threading.Event) -> None:
-    """Serve until told to stop; what is away, or was lost, is waited for.
-
-    Raises:
-        LakehouseError: a server refuses, so that waiting does not help.
-    """
+    """Serve until told to stop; what is away, or was lost, is waited for."""
     told = ""
     while not stop.is_set():
         try:
-            migrate(settings, SCHEMA, MIGRATIONS)
+            ensure_schema(settings)
             with (
                 open_postgres(settings, "sink") as connection,
                 closing(open_consumer(settings, SERVING_GROUP_ID)) as consumer,
@@ -394,7 +388,7 @@ def _columns(rows: Sequence[msgspec.Struct]) -> dict[str, Any]:
 def _take_refused(cursor: Cursor, messages: Sequence[Message]) -> None:
     if not messages:
         return
-    told = [{name: (value or b"").decode() for name, value in _headers(message)} for message in messages]
+    told = [{name: (value or b"").decode() for name, value in headers_of(message)} for message in messages]
     payloads = [message.value() for message in messages]
     rows = {
         "origin": [":".join(one[f"kafka_{name}"] for name in ("topic", "partition", "offset")) for one in told],
@@ -407,10 +401,6 @@ def _take_refused(cursor: Cursor, messages: Sequence[Message]) -> None:
     }
     copy_rows(cursor, "new_dlq_events", pa.table(rows))
     cursor.execute(INSERT_DLQ)
-
-
-def _headers(message: Message) -> list[tuple[str, bytes | None]]:
-    return list(cast(Any, message.headers()) or ())
 
 
 def _text(payload: bytes | None) -> str | None:
