@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lakehouse.domains.players.boards import statistics_key
 from lakehouse.domains.players.source import player_events
 from lakehouse.errors import LakehouseError
+from lakehouse.ledger.streamed import PATIENCE
 from lakehouse.naming import PLAYER_EVENTS
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 32
 TRIES = 5
-PATIENCE = 3
-"""Checkpoints within which what was acknowledged must be in bronze, beside a minute for a busy machine."""
+SLACK_SECONDS = 60
+"""For a busy machine, beside the checkpoints after which a record must be landed."""
 LOOK_SECONDS = 1.0
 
 
@@ -138,7 +139,7 @@ def until_visible(
         LakehouseError: a store does not answer.
     """
     wanted, began = len(load.acknowledged), time.monotonic()
-    deadline = began + PATIENCE * settings.checkpoint_sec + 60
+    deadline = began + PATIENCE * settings.checkpoint_sec + SLACK_SECONDS
     stores = {
         "bronze": _in_bronze,
         "PostgreSQL, events": _in_events,

@@ -18,16 +18,10 @@ serve_app = typer.Typer(
     help="Services of the players, in the foreground; [bold]lakehouse up[/bold] keeps the same ones alive.",
     rich_markup_mode="rich",
 )
-
-
 rebuild_app = typer.Typer(no_args_is_help=True, help="Make what is served again of the lake.", rich_markup_mode="rich")
-
-
 load_test_app = typer.Typer(
     no_args_is_help=True, help="Put the services under load, and see what comes of it.", rich_markup_mode="rich"
 )
-
-
 key_app = typer.Typer(
     no_args_is_help=True,
     help="Keys of the HTTP API, which are needed outside loopback, or where LAKEHOUSE_API_KEYS_REQUIRED says so.",
@@ -150,8 +144,8 @@ def redis() -> None:
 def api() -> None:
     """Take game events by HTTP: POST /api/v1/events and /api/v1/events/batch; /docs tells the rest.
 
-    Listens on loopback only. An event is answered when all replicas of its topic have it. Told to end, it answers what
-    is under way first.
+    Listens on loopback, or where LAKEHOUSE_API_HOST says: then every request needs an API key. An event is answered
+    when all replicas of its topic have it. Told to end, it answers what is under way first.
 
     Example: curl -X POST http://127.0.0.1:18000/api/v1/events -H 'Content-Type: application/json' -d '{"event_type":
     "player_score", "player_id": "p1", "game_id": "g1", "timestamp": "2026-01-31T12:00:00Z", "data": {"score": 10}}'

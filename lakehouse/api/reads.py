@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
@@ -64,9 +64,7 @@ class Reader:
             "last_event_at": found["last_event"],
         }
 
-    async def board(
-        self, game: str, period: Period, limit: int, around: str | None, today: date | None = None
-    ) -> dict[str, Any] | None:
+    async def board(self, game: str, period: Period, limit: int, around: str | None) -> dict[str, Any] | None:
         """Players of the board that counts now, best first; of equal scores the lower player id is the better.
 
         Args:
@@ -74,12 +72,11 @@ class Reader:
             period: Which of its boards.
             limit: How many players at most.
             around: A player about whom the others are, instead of the best.
-            today: The day in UTC; that of the clock, if not given.
 
         Returns:
             The board; None where the player that was asked for is not on it.
         """
-        begin = begin_of(period, today or datetime.now(UTC).date())
+        begin = begin_of(period, datetime.now(UTC).date())
         keys = [board_key(game, period), turned_key(period)]
         found = await self._slice(keys=keys, args=[0, limit, around or "", begin.isoformat()])
         if found is None or (around and len(found) == 1):
@@ -90,15 +87,6 @@ class Reader:
             for number, (player, score) in enumerate(zip(rest[::2], rest[1::2], strict=True), start=1)
         ]
         return {"game_id": game, "period": str(period), "period_start": begin.isoformat(), "players": players}
-
-    async def is_ready(self) -> bool:
-        """Whether Redis answers."""
-        from redis import RedisError
-
-        try:
-            return bool(await self._redis.ping())
-        except RedisError:
-            return False
 
     async def close(self) -> None:
         """End the connections."""

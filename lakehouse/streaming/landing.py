@@ -12,7 +12,6 @@ from lakehouse.contracts.contract import Contract, Type
 from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.naming import FLINK_GROUP_ID, Topic
 from lakehouse.streaming.statements import (
-    CLOCK,
     RAW,
     SQL_TYPES,
     Pipeline,
@@ -24,7 +23,7 @@ from lakehouse.streaming.statements import (
     together,
 )
 
-_WATERMARK = f"CURRENT_WATERMARK({CLOCK})"
+_WATERMARK = "CURRENT_WATERMARK(event_clock)"
 
 
 @dataclass(frozen=True, kw_only=True)

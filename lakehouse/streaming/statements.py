@@ -31,9 +31,6 @@ RAW = {
 }
 """Keys and values as they are, byte for byte."""
 
-CLOCK = "event_clock"
-"""Column of `records`: event time, held by Kafka's time."""
-
 
 @dataclass(frozen=True)
 class Pipeline(ABC):

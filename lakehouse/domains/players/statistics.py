@@ -19,8 +19,6 @@ from lakehouse.streaming.statements import Pipeline, acknowledged, field_of, opt
 COUNTER = "lakehouse.CountByKind"
 """Class of the function that counts events by type."""
 FOREVER = "0 s"
-
-
 _DAY = "CAST(event_time AS DATE)"
 _BEGIN = {
     Period.DAILY: _DAY,
