@@ -147,27 +147,30 @@ _add_producer(
 )
 
 
-@backfill_app.command("pgr")
-def backfill_pgr(
-    first: FirstDay = None,
-    last: LastDay = None,
-    day: OneDay = None,
-) -> None:
-    """Process the grievance events of some days again, by the day (UTC) they happened: silver, and gold that follows.
+def _add_backfill(domain: Domain, what: str, spanning: str) -> None:
+    """Each domain whose tables dbt makes has the same command."""
+    text = (
+        f"Process the {what} of some days again, by the day (UTC) they happened: silver, and gold that follows.\n\n"
+        f"Needed after rows of bronze were mended or the models changed; late events need none, the job {domain}_daily"
+        " takes them. All days are one run, the same as a range of days on Dagster's backfill page, and show there."
+        f" Whatever follows from these days on others, such as {spanning}, is computed as well. Repeating it is"
+        f" harmless.\n\nExamples: lakehouse backfill {domain} --date 2026-01-01;"
+        f" lakehouse backfill {domain} --from 2026-01-01 --to 2026-03-31"
+    )
 
-    Needed after rows of bronze were mended or the models changed; late events need none, the job pgr_daily takes them.
-    All days are one run, the same as a range of days on Dagster's backfill page, and show there. Whatever follows from
-    these days on others, such as the cases that span them, is computed as well. Repeating it is harmless.
+    @backfill_app.command(str(domain), help=text)
+    def backfill_days(first: FirstDay = None, last: LastDay = None, day: OneDay = None) -> None:
+        from lakehouse.job import backfill
 
-    Examples: lakehouse backfill pgr --date 2026-01-01; lakehouse backfill pgr --from 2026-01-01 --to 2026-03-31
-    """
-    from lakehouse.job import backfill
+        start, end = _span(first, last, day)
+        days = (end - start).days + 1
+        with counting(console, f"{days:,} days: models and tests", None) as on_step:
+            backfill(settings_module.load(), f"{domain}_daily", start, end, on_step=on_step)
+        console.print(f"{days:,} days of silver and gold were processed again, and all tests passed")
 
-    start, end = _span(first, last, day)
-    days = (end - start).days + 1
-    with counting(console, f"{days:,} days: models and tests", None) as on_step:
-        backfill(settings_module.load(), "pgr_daily", start, end, on_step=on_step)
-    console.print(f"{days:,} days of silver and gold were processed again, and all tests passed")
+
+_add_backfill(Domain.PGR, "grievance events", "the cases that span them")
+_add_backfill(Domain.PLAYERS, "players' events", "sessions that go on past midnight and boards of weeks")
 
 
 @backfill_app.command("conversions")

@@ -112,6 +112,10 @@ PGR_EVENTS = TableName(Layer.SILVER, "pgr_events", Domain.PGR)
 PGR_CASE_LIFECYCLE = TableName(Layer.GOLD, "pgr_case_lifecycle", Domain.PGR)
 PGR_FUNNEL_DAILY = TableName(Layer.GOLD, "pgr_funnel_daily", Domain.PGR)
 PGR_BACKLOG_DAILY = TableName(Layer.GOLD, "pgr_backlog_daily", Domain.PGR)
+PLAYER_EVENTS_TYPED = TableName(Layer.SILVER, "player_events", Domain.PLAYERS)
+DIM_PLAYER = TableName(Layer.GOLD, "dim_player", Domain.PLAYERS)
+FACT_PLAYER_DAILY = TableName(Layer.GOLD, "fact_player_daily", Domain.PLAYERS)
+LEADERBOARD_HISTORY = TableName(Layer.GOLD, "leaderboard_history", Domain.PLAYERS)
 DIM_DATE = TableName(Layer.GOLD, "dim_date", Domain.PLATFORM)
 CONVERSIONS = TableName(Layer.SILVER, "conversions", Domain.CONVERSIONS)
 DIM_USERS = TableName(Layer.SILVER, "dim_users", Domain.CONVERSIONS)
@@ -136,6 +140,10 @@ TABLES = (
     PGR_CASE_LIFECYCLE,
     PGR_FUNNEL_DAILY,
     PGR_BACKLOG_DAILY,
+    PLAYER_EVENTS_TYPED,
+    DIM_PLAYER,
+    FACT_PLAYER_DAILY,
+    LEADERBOARD_HISTORY,
     DIM_DATE,
     CONVERSIONS,
     DIM_USERS,

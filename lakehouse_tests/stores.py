@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg2
 from redis import Redis
@@ -20,8 +20,17 @@ Totals = dict[str, tuple[int, dict[str, int], datetime, datetime]]
 """By player: all events, events by type, time of the first and of the last."""
 Scores = dict[tuple[str, str, date], dict[str, int]]
 """By game, period and its first day: score of each player."""
-Event = tuple[str, str, str, datetime, int | None]
-"""Player, game, type, time, score."""
+
+
+class Event(NamedTuple):
+    """What counts of an event."""
+
+    player: str
+    game: str
+    kind: str
+    at: datetime
+    score: int | None
+    """What it adds to boards; None where it is no score."""
 
 
 def begin(period: str, day: date) -> date:

@@ -18,7 +18,8 @@
     Decide what to read of `relation`.
 
     `through` names an upstream model that read the same relation: then the position that is recorded is that model's,
-    so that what it has not seen yet is read again next time.
+    so that what it has not seen yet is read again next time. `day` is an expression over the columns of `relation`: the
+    day that `start_date` and `end_date` speak of.
 
     Returns a dict; `mode` is one of
     - `nothing`: the source has no row that the model has not seen;
@@ -31,11 +32,11 @@
       it holds in excess (see merge.sql).
     `is_partial` says that the rows read are not the whole source.
 #}
-{% macro plan_read(relation, through=none, catch_up=true) %}
+{% macro plan_read(relation, through=none, catch_up=true, day='event_date') %}
     {%- set incremental = is_incremental() -%}
     {%- set plan = {
         'relation': relation, 'mode': 'changes' if incremental else 'all', 'is_partial': incremental,
-        'is_fixture': true, 'start': none, 'end': none, 'mark': none, 'day_column': 'event_date', 'first_day': none, 'last_day': none,
+        'is_fixture': true, 'start': none, 'end': none, 'mark': none, 'day': day, 'first_day': none, 'last_day': none,
     } -%}
     {#- A unit test brings its own rows: nothing to ask the warehouse, every given row is a change. -#}
     {%- if not execute or model.resource_type == 'unit_test' -%}
@@ -81,7 +82,7 @@
 {# Whether the days of the planned read are all that the source holds; also where it holds none. #}
 {% macro holds_no_other_days(plan) %}
     {%- set bounds = run_query(
-        'select coalesce(min(' ~ plan.day_column ~ ") >= date '" ~ plan.first_day ~ "' and max(" ~ plan.day_column
+        'select coalesce(min(' ~ plan.day ~ ") >= date '" ~ plan.first_day ~ "' and max(" ~ plan.day
         ~ ") <= date '" ~ plan.last_day ~ "', true) as is_all from " ~ at_end(plan)
     ) -%}
     {{ return(bounds.rows[0]['is_all']) }}
@@ -96,7 +97,7 @@
         from {{ table_changes(plan) }}
     {%- elif plan.mode == 'days' -%}
         from {{ at_end(plan) }}
-        where {{ plan.day_column }} between date '{{ plan.first_day }}' and date '{{ plan.last_day }}'
+        where {{ plan.day }} between date '{{ plan.first_day }}' and date '{{ plan.last_day }}'
         {%- if plan.start is not none %}
     union all
     select {{ columns | join(', ') }}

@@ -14,3 +14,16 @@
         + cast(substr(cast({{ column }} at time zone 'UTC' as varchar), -10, 6) as bigint)
     )
 {%- endmacro %}
+
+{#
+    A record's place in Kafka as text, the earliest first; records that did not come through Kafka come after all others.
+    (Text, because Trino compares no rows with nulls inside, and an unmatched row of a MERGE is all nulls.)
+#}
+{% macro coordinate_rank(relation) -%}
+    concat(
+        coalesce(cast({{ relation }}.kafka_timestamp at time zone 'UTC' as varchar), '~'), chr(31),
+        coalesce({{ relation }}.kafka_topic, '~'), chr(31),
+        coalesce(lpad(cast({{ relation }}.kafka_partition as varchar), 10, '0'), '~'), chr(31),
+        coalesce(lpad(cast({{ relation }}.kafka_offset as varchar), 19, '0'), '~')
+    )
+{%- endmacro %}

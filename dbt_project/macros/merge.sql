@@ -52,6 +52,52 @@
 {%- endmacro %}
 
 
+{#
+    The end of a model of events, each once: its CTE `winners`, which has the key and `columns`, as rows to merge. Where
+    whole days were read, or everything, a row that is held and has no winner any more goes out: as one with no columns
+    but its key. Copies of an event are of one day, so all that a row of these days competes with is read with it, and it
+    is taken without asking.
+#}
+{% macro merge_winners(plan, key, columns) -%}
+{%- if is_incremental() and plan.mode in ('all', 'days') -%}
+select
+    coalesce(winners.{{ key }}, held.{{ key }}) as {{ key }},
+    {% for column in columns -%}
+    winners.{{ column }},
+    {% endfor -%}
+    {{ audit_columns(plan) }},
+    case
+        when winners.{{ key }} is null then 'delete'
+        {% if plan.mode == 'days' -%}
+        when held.{{ key }} is null then 'upsert'
+        {% endif -%}
+        else 'replace'
+    end as _merge_action
+from winners
+full join (
+    select {{ key }}
+    from {{ this }}
+    {%- if plan.mode == 'days' %}
+    where
+        event_date >= date '{{ plan.first_day }}'
+        and event_date <= date '{{ plan.last_day }}'
+    {%- endif %}
+) as held
+    on winners.{{ key }} = held.{{ key }}
+{%- else -%}
+select
+    {{ key }},
+    {% for column in columns -%}
+    {{ column }},
+    {% endfor -%}
+    {{ audit_columns(plan) }}
+    {%- if is_incremental() %},
+    'upsert' as _merge_action
+    {%- endif %}
+from winners
+{%- endif %}
+{%- endmacro %}
+
 {% macro require_same_columns(target, source, dest_columns, passing) %}
     {%- set stored = dest_columns | map(attribute='name') | list -%}
     {%- set built = adapter.get_columns_in_relation(source) | map(attribute='name') | reject('in', passing) | list -%}

@@ -12,18 +12,11 @@
 {%- endmacro %}
 
 {#
-    The order in which duplicates of an event compete, as text; the least wins, whatever run saw it first. Earliest in
-    Kafka first; rows that did not come through Kafka after all others; between equals the content decides.
-    (Text, because Trino compares no rows with nulls inside, and an unmatched row of a MERGE is all nulls.)
+    The order in which duplicates of an event compete, as text; the least wins, whatever run saw it first. Between those
+    of the same place in Kafka, or of none, the content decides.
 #}
 {% macro event_rank(relation) -%}
-    concat(
-        coalesce(cast({{ relation }}.kafka_timestamp at time zone 'UTC' as varchar), '~'), chr(31),
-        coalesce({{ relation }}.kafka_topic, '~'), chr(31),
-        coalesce(lpad(cast({{ relation }}.kafka_partition as varchar), 10, '0'), '~'), chr(31),
-        coalesce(lpad(cast({{ relation }}.kafka_offset as varchar), 19, '0'), '~'), chr(31),
-        to_hex(to_big_endian_64({{ relation }}.content_hash))
-    )
+    concat({{ coordinate_rank(relation) }}, chr(31), to_hex(to_big_endian_64({{ relation }}.content_hash)))
 {%- endmacro %}
 
 {# Text of a JSON object as a map(varchar, json); null where it is anything else. Never fails, whatever the text. #}

@@ -260,7 +260,7 @@ def test_the_questions_of_the_readme_have_answers(house: House, stack: Stack) ->
     house.land(some_events(random.Random(5), 30))
     house.make_silver()
     house.make_gold()
-    questions = [question for question in questions_of_the_readme() if "conversions" in question]
+    questions = questions_of_the_readme("conversions")
     assert len(questions) >= 2
     for question in questions:
         assert stack.sql(question), question

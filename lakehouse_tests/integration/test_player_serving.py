@@ -73,7 +73,7 @@ class Recount:
         for event in self.events.values():
             score = event["data"]["score"] if event["event_type"] == "player_score" else None
             at = datetime.fromisoformat(event["timestamp"])
-            yield event["player_id"], event["game_id"], event["event_type"], at, score
+            yield Event(event["player_id"], event["game_id"], event["event_type"], at, score)
 
     def totals(self) -> Totals:
         return count_totals(self.told())

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,8 @@ from lakehouse.domains.players.stream import PIPELINE
 from lakehouse.orchestration.landing import land_queue
 from lakehouse.settings import load
 from lakehouse.stack import down, up
-from lakehouse_tests.conftest import REAL_DATA, Stack
+from lakehouse_tests.conftest import REAL_DATA, Stack, questions_of_the_readme
+from lakehouse_tests.player_marts import Rows, boards, facts, players
 from lakehouse_tests.real_data import game_events
 from lakehouse_tests.real_data.game_events import Record
 from lakehouse_tests.stores import Event, Stores, count_scores, count_totals
@@ -175,7 +179,7 @@ def test_each_player_has_the_total_that_the_files_say(delivery: Delivery) -> Non
 
 def told(delivery: Delivery) -> list[Event]:
     return [
-        (
+        Event(
             *(str(event["player_id"]), str(event["game_id"]), event["event_type"]),
             game_events.moment(event["timestamp"]),
             event["data"]["score"] if event["event_type"] == "player_score" else None,
@@ -193,6 +197,46 @@ def test_totals_and_boards_are_served_as_the_files_say(delivery: Delivery) -> No
     delivery.stores.check_boards(scores)
     ties = [score for (game, period, _), board in scores.items() if period == "alltime" for score in board.values()]
     assert len(ties) - len(set(ties)) > 1_000, "most of these scores are equal to another"
+
+
+@pytest.fixture(scope="module")
+def marts(delivery: Delivery) -> None:
+    """The scheduled job, as a user starts it."""
+    command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "lakehouse.definitions", "-j", "players_daily"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4_000:]
+
+
+@pytest.mark.usefixtures("marts")
+def test_gold_holds_every_day_player_and_board_that_the_files_say(delivery: Delivery) -> None:
+    events = told(delivery)
+
+    def held(table: str, key: tuple[str, ...], wanted: Rows, where: str) -> None:
+        names = list(next(iter(wanted.values())))
+        rows = delivery.stack.sql(f"select {', '.join(names)} from iceberg.gold.{table} where {where}")
+        found = {tuple(row[names.index(name)] for name in key): dict(zip(names, row, strict=True)) for row in rows}
+        assert len(rows) == len(found) == len(wanted)
+        assert found == wanted
+
+    games = ", ".join(sorted({f"'{event.game}'" for event in events}))
+    of_games = f"game_id in ({games})"
+    held("fact_player_daily", ("date_key", "game_id", "player_id"), facts(events), of_games)
+    wanted = boards(events, datetime.now(UTC).date())
+    held("leaderboard_history", ("period", "period_start", "game_id", "player_id"), wanted, of_games)
+    # Other tests have players of their own in it.
+    known = players(events)
+    of_players = f"player_id in (select player_id from iceberg.gold.fact_player_daily where {of_games})"
+    held("dim_player", ("player_id",), known, of_players)
+    assert any(fact["sessions"] > 1 for fact in facts(events).values())
+    assert len(wanted) > 10_000
+
+
+@pytest.mark.usefixtures("marts")
+def test_the_questions_of_the_readme_have_answers(delivery: Delivery) -> None:
+    questions = questions_of_the_readme("players")
+    assert len(questions) == 2
+    for question in questions:
+        assert delivery.stack.sql(question), question
 
 
 def test_what_was_broken_is_named_with_its_exact_bytes(delivery: Delivery) -> None:

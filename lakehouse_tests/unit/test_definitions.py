@@ -45,6 +45,10 @@ LANDED_PLAYERS = {
     "kafka/game_leaderboards",
 }
 PLAYERS = LANDED_PLAYERS | {
+    "silver/player_events",
+    "gold/dim_player",
+    "gold/fact_player_daily",
+    "gold/leaderboard_history",
     "postgres/players_events",
     "postgres/players_player_statistics",
     "postgres/players_leaderboards",
@@ -82,19 +86,21 @@ def test_the_code_location_can_be_loaded_as_a_whole() -> None:
 def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefinition) -> None:
     graph = repository.asset_graph
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == TABLES
-    upstream, waiting = set(), {dg.AssetKey(["gold", mart]) for mart in ("pgr_funnel_daily", "pgr_backlog_daily")}
-    while waiting:
-        key = waiting.pop()
-        upstream.add(key.to_user_string())
-        waiting |= graph.get(key).parent_keys
-    assert upstream == TABLES - PLATFORM - CONVERSIONS - PLAYERS
-    waiting = {dg.AssetKey(["gold", "conversions_daily"])}
-    upstream = set()
-    while waiting:
-        key = waiting.pop()
-        upstream.add(key.to_user_string())
-        waiting |= graph.get(key).parent_keys
-    assert {"kafka/roman_numeral_events", "silver/dim_users", "gold/fact_conversions"} <= upstream
+
+    def upstream_of(*marts: str) -> set[str]:
+        upstream, waiting = set(), {dg.AssetKey(["gold", mart]) for mart in marts}
+        while waiting:
+            key = waiting.pop()
+            upstream.add(key.to_user_string())
+            waiting |= graph.get(key).parent_keys
+        return upstream
+
+    assert upstream_of("pgr_funnel_daily", "pgr_backlog_daily") == TABLES - PLATFORM - CONVERSIONS - PLAYERS
+    assert {"kafka/roman_numeral_events", "silver/dim_users", "gold/fact_conversions"} <= upstream_of(
+        "conversions_daily"
+    )
+    of_boards = {"kafka/player_events_raw", "bronze/player_events", "silver/player_events", "gold/fact_player_daily"}
+    assert of_boards <= upstream_of("leaderboard_history")
     files = dg.AssetKey(["staging", "service_events_raw"])
     assert graph.get(dg.AssetKey(["bronze", "deliveries"])).parent_keys == {files}
     for topic, others in (("kafka/roman_numeral_events", STREAMED), ("kafka/player_events_raw", LANDED_PLAYERS)):
@@ -130,20 +136,34 @@ def test_the_invariant_is_a_check_on_every_feed_and_stream(repository: dg.Reposi
 
 
 def test_many_days_of_marts_are_processed_in_one_run(repository: dg.RepositoryDefinition) -> None:
-    for key in ("pgr_events", "pgr_case_lifecycle", "pgr_funnel_daily", "pgr_backlog_daily", "backfill_log"):
-        node = next(n for n in repository.asset_graph.asset_nodes if n.key.path[-1] == key and n.key.path[0] != "kafka")
+    pgr = {"silver/pgr_events", "gold/pgr_case_lifecycle", "gold/pgr_funnel_daily", "gold/pgr_backlog_daily"}
+    players = {name for name in PLAYERS if name.startswith(("silver/", "gold/"))}
+    for name in {*pgr, *players, "gold/backfill_log"}:
+        node = repository.asset_graph.get(dg.AssetKey(name.split("/")))
         assert node.backfill_policy == dg.BackfillPolicy.single_run()
 
 
-def test_the_calendar_is_made_with_the_gold_of_the_conversions_and_by_no_other_job(
+def test_the_calendar_is_made_with_the_gold_whose_facts_point_at_it_and_by_no_other_job(
     repository: dg.RepositoryDefinition,
 ) -> None:
     calendar = dg.AssetKey(["gold", "dim_date"])
     assert repository.asset_graph.get(calendar).parent_keys == set()
     jobs = {job.name for job in repository.get_all_jobs() if calendar in job.asset_layer.selected_asset_keys}
-    assert jobs - {"__ASSET_JOB"} == {"conversions_gold"}
-    checked = {key.name for key in repository.get_job("conversions_gold").asset_layer.asset_graph.asset_check_keys}
-    assert "unique_gold_dim_date_date_key" in checked
+    assert jobs - {"__ASSET_JOB"} == {"conversions_gold", "players_daily"}
+    for job in ("conversions_gold", "players_daily"):
+        checked = {key.name for key in repository.get_job(job).asset_layer.asset_graph.asset_check_keys}
+        assert "unique_gold_dim_date_date_key" in checked
+
+
+def test_each_hour_silver_of_the_players_alone_is_made_and_each_day_all_of_it(
+    repository: dg.RepositoryDefinition,
+) -> None:
+    made = {
+        name: {key.to_user_string() for key in repository.get_job(name).asset_layer.selected_asset_keys}
+        for name in ("players_hourly", "players_daily")
+    }
+    assert made["players_hourly"] == {"silver/player_events"}
+    assert made["players_daily"] == {"gold/dim_date"} | {n for n in PLAYERS if n.startswith(("silver/", "gold/"))}
 
 
 def test_drains_and_scheduled_jobs_are_told_apart(repository: dg.RepositoryDefinition) -> None:
@@ -154,8 +174,8 @@ def test_drains_and_scheduled_jobs_are_told_apart(repository: dg.RepositoryDefin
 
 
 def test_silver_reads_bronze_as_often_as_maintenance_shortens_its_history(repository: dg.RepositoryDefinition) -> None:
-    daily, maintenance = (repository.get_schedule_def(name).cron_schedule for name in ("pgr_daily", "maintenance"))
-    assert [str(cron).split()[1:] for cron in (daily, maintenance)] == [["*"] * 4] * 2
+    for name in ("pgr_daily", "conversions_silver", "players_hourly", "maintenance"):
+        assert str(repository.get_schedule_def(name).cron_schedule).split()[1:] == ["*"] * 4
 
 
 def test_importing_the_code_location_loads_no_heavy_engine() -> None:

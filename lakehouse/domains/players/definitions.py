@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import dagster as dg
 
-from lakehouse.domains.players import assets, automation, bronze, checks
+from lakehouse.domains.players import assets, automation, bronze, checks, gold
 
 defs = dg.Definitions(
-    assets=[bronze.player_events_topic, bronze.player_events, bronze.refused_player_events, *assets.ASSETS],
+    assets=[
+        bronze.player_events_topic,
+        bronze.player_events,
+        bronze.refused_player_events,
+        gold.player_models,
+        *assets.ASSETS,
+    ],
     asset_checks=[checks.every_offset_is_accounted_for, checks.stores_agree],
     jobs=[
         automation.players_micro_batch,

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse.domains.players.boards import ALL_TIME, Period, begin_of, board_key, forgotten_on
+from lakehouse.adapters.dbt.project import DBT_PROJECT
+from lakehouse.domains.players.boards import ALL_TIME, SESSION_SECONDS, Period, begin_of, board_key, forgotten_on
+from lakehouse.domains.players.contract import SCORE_EVENT
 
 
 @given(st.dates(date(1900, 1, 1), date(2200, 1, 1)))
@@ -29,3 +31,9 @@ def test_closed_boards_are_kept_for_a_while(period: str, forgotten: date | None)
 def test_a_board_has_no_date_in_its_name_while_it_counts() -> None:
     assert board_key("g", Period.DAILY) == "leaderboard:g:daily"
     assert board_key("g", Period.DAILY, date(2026, 11, 26)) == "leaderboard:g:daily:2026-11-26"
+
+
+def test_gold_has_the_same_sessions_and_scores_as_what_is_served() -> None:
+    macros = (DBT_PROJECT / "macros/players.sql").read_text()
+    assert f"interval '{SESSION_SECONDS}' second" in macros
+    assert f"event_type = '{SCORE_EVENT}'" in macros

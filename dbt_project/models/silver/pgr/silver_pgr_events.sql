@@ -83,41 +83,4 @@ winners as (
     where place = 1
 )
 
-{%- if is_incremental() and read.mode in ('all', 'days') %},
-
-{# What bronze no longer holds of these days competes with nothing: a row with no columns but its key goes out. #}
-held as (
-    select event_id
-    from {{ this }}
-    {%- if read.mode == 'days' %}
-    where
-        event_date >= date '{{ read.first_day }}'
-        and event_date <= date '{{ read.last_day }}'
-    {%- endif %}
-)
-
-select
-    coalesce(winners.event_id, held.event_id) as event_id,
-    {% for column in brought -%}
-    winners.{{ column }},
-    {% endfor -%}
-    {{ audit_columns(read) }},
-    case
-        when winners.event_id is null then 'delete'
-        {% if read.mode == 'days' -%}
-        when held.event_id is null then 'upsert'
-        {% endif -%}
-        else 'replace'
-    end as _merge_action
-from winners
-full join held on winners.event_id = held.event_id
-{%- else %}
-
-select
-    winners.*,
-    {{ audit_columns(read) }}
-    {%- if is_incremental() %},
-    'upsert' as _merge_action
-    {%- endif %}
-from winners
-{%- endif %}
+{{ merge_winners(read, 'event_id', brought) }}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import re
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -19,9 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trino.dbapi import connect
 
-from lakehouse.settings import PROJECT
+from lakehouse_tests.conftest import Stack
+from lakehouse_tests.warehouse import (
+    Contents,
+    Models,
+    Row,
+    Warehouse,
+    assert_equals,
+    assert_untouched_rows_stay,
+    open_warehouse,
+    without_audit,
+)
 
 pytestmark = [
     pytest.mark.integration,
@@ -29,9 +37,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # dbt's own imports warn
 ]
 
-Row = dict[str, Any]
-
-DBT_PROJECT = PROJECT / "dbt_project"
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DAYS = 5
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -64,103 +69,23 @@ CONTENT = [*list(TYPES)[3:15]]
 """What an event says, apart from its id and time."""
 
 
-class Warehouse:
-    """One bronze table and the models over it, under a schema prefix nobody else uses."""
-
-    def __init__(self, connection: Any, prefix: str, workdir: Path) -> None:
-        self.prefix = prefix
-        self._connection = connection
-        self._workdir = workdir
-        self._manifest: Any = None
-        self._log: list[str] = []
-
-    def sql(self, statement: str) -> list[list[Any]]:
-        """Run one statement; `{p}` stands for the schema prefix."""
-        cursor = self._connection.cursor()
-        cursor.execute(statement.replace("{p}", self.prefix))
-        return list(cursor.fetchall())
-
-    def rows(self, table: str) -> list[Row]:
-        """All rows of a table, as dicts."""
-        cursor = self._connection.cursor()
-        cursor.execute(f"select * from {self.prefix}{table}")
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-    def land(self, events: list[Row]) -> None:
-        """Append events to bronze in one commit."""
-        values = ", ".join("(" + ", ".join(literal(event.get(name)) for name in TYPES) + ")" for event in events)
-        self.sql(f"insert into {{p}}bronze.service_events_raw values {values}")
-
-    def reads(self) -> dict[str, list[str]]:
-        """How each model read its source, run by run, as `plan_read` logs it."""
-        found: dict[str, list[str]] = defaultdict(list)
-        for schema, table, mode in re.findall(rf'"{self.prefix}(\w+)"\."(\w+)" reads (\w+) of', "\n".join(self._log)):
-            found[f"{schema}.{table}"].append(mode)
-        return dict(found)
-
-    def _note(self, event: Any) -> None:
-        self._log.append(event.info.msg)
-
-    def run(self, *arguments: str, **variables: str) -> None:
-        """Run the models of the domain."""
-        self.dbt("run", "--select", "group:pgr", *arguments, **variables)
-
-    def dbt(self, *arguments: str, **variables: str) -> None:
-        """Run dbt in this process and insist that it succeeds."""
-        from dbt.cli.main import dbtRunner
-
-        values = {"schema_prefix": self.prefix, **variables}
-        runner = dbtRunner(manifest=None if variables else self._manifest, callbacks=[self._note])
-        result: Any = runner.invoke(
-            [
-                *arguments,
-                "--vars",
-                json.dumps(values),
-                "--project-dir",
-                str(DBT_PROJECT),
-                "--profiles-dir",
-                str(DBT_PROJECT),
-                "--target-path",
-                str(self._workdir / "target"),
-                "--log-level-file",
-                "none",
-                "--quiet",
-            ]
-        )
-        if result.exception:
-            raise result.exception
-        if arguments[0] == "parse":
-            self._manifest = result.result
-        assert result.success, [f"{r.node.name}: {r.message}" for r in result.result if r.status in {"error", "fail"}]
+MODELS = Models(
+    domain="pgr",
+    bronze="service_events_raw",
+    columns=TYPES,
+    partitioning=("event_date", "service"),
+    keys={
+        "silver.pgr_events": ("event_id",),
+        "gold.pgr_case_lifecycle": ("tenant_id", "entity_id"),
+        "gold.pgr_funnel_daily": ("event_date", "tenant_id", "ward_id", "channel"),
+        "gold.pgr_backlog_daily": ("backlog_date", "tenant_id", "ward_id", "channel", "status"),
+    },
+)
 
 
 @pytest.fixture
-def warehouse(stack: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
-    settings = stack.settings
-    monkeypatch.setenv("TRINO_HOST", settings.trino_address)
-    monkeypatch.setenv("TRINO_PORT", str(settings.trino_port))
-    monkeypatch.setenv("TRINO_USER", settings.trino_user)
-    connection = connect(  # type: ignore[no-untyped-call]
-        host=settings.trino_address,
-        port=settings.trino_port,
-        user=settings.trino_user,
-        catalog="iceberg",
-        timezone="UTC",
-    )
-    made = Warehouse(connection, f"test_{uuid.uuid4().hex[:8]}_", tmp_path)
-    made.sql("create schema {p}bronze")
-    columns = ", ".join(f"{name} {kind}" for name, kind in TYPES.items())
-    made.sql(
-        f"create table {{p}}bronze.service_events_raw ({columns}) with (partitioning = array['event_date', 'service'])"
-    )
-    made.dbt("parse")
-    try:
-        yield made
-    finally:
-        for layer in ("bronze", "silver", "gold"):
-            made.sql(f"drop schema if exists {{p}}{layer} cascade")
-        connection.close()
+def warehouse(stack: Stack, tmp_path: Path) -> Iterator[Warehouse]:
+    yield from open_warehouse(stack, MODELS, tmp_path)
 
 
 # The independent computation -----------------------------------------------------------------------------------------
@@ -464,62 +389,15 @@ def coordinates(rng: random.Random, offset: int, is_in_order: bool = True) -> Ro
     }
 
 
-def literal(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case str():
-            return "'" + value.replace("'", "''") + "'"
-        case datetime():
-            return f"timestamp '{value:%Y-%m-%d %H:%M:%S.%f} UTC'"
-        case date():
-            return f"date '{value}'"
-    return str(value)
-
-
 # The rules -----------------------------------------------------------------------------------------------------------
 
-TABLES = {
-    "silver.pgr_events": ("event_id",),
-    "gold.pgr_case_lifecycle": ("tenant_id", "entity_id"),
-    "gold.pgr_funnel_daily": ("event_date", "tenant_id", "ward_id", "channel"),
-    "gold.pgr_backlog_daily": ("backlog_date", "tenant_id", "ward_id", "channel", "status"),
-}
 
-
-def contents(warehouse: Warehouse) -> dict[str, dict[tuple[Any, ...], Row]]:
-    """What the tables hold, by key; also proves that the keys are keys."""
-    found = {}
-    for table, key in TABLES.items():
-        rows = warehouse.rows(table)
-        found[table] = {tuple(row[name] for name in key): row for row in rows}
-        assert len(found[table]) == len(rows), f"{table}: {key} is no key"
-    return found
-
-
-def without_audit(rows: dict[tuple[Any, ...], Row]) -> dict[tuple[Any, ...], Row]:
-    return {key: {n: v for n, v in row.items() if not n.startswith("_audit_")} for key, row in rows.items()}
-
-
-def expected(bronze: list[Row]) -> dict[str, dict[tuple[Any, ...], Row]]:
+def expected(bronze: list[Row]) -> Contents:
     silver = expected_silver(bronze)
     cases = expected_lifecycle(silver)
     by_id = {(key,): row for key, row in silver.items()}
     computed = [by_id, cases, expected_funnel(silver, cases), expected_backlog(silver)]
-    return dict(zip(TABLES, computed, strict=True))  # type: ignore[arg-type]
-
-
-def assert_equals(found: dict[str, dict[tuple[Any, ...], Row]], wanted: dict[str, dict[tuple[Any, ...], Row]]) -> None:
-    for table in TABLES:
-        have, want = without_audit(found[table]), wanted[table]
-        assert have.keys() == want.keys(), table
-        for key, row in want.items():
-            assert have[key] == row, (table, key)
-
-
-def snapshots(warehouse: Warehouse) -> list[list[Any]]:
-    tables = (table.replace(".", '."') for table in TABLES)
-    return [warehouse.sql(f'select snapshot_id from {{p}}{table}$snapshots" order by 1') for table in tables]
+    return dict(zip(MODELS.keys, computed, strict=True))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("seed", "is_in_order"), [(1, False), (2, True)])
@@ -534,28 +412,20 @@ def test_every_batch_leaves_what_a_full_rebuild_would(warehouse: Warehouse, seed
         warehouse.land(batch)
         landed += batch
         warehouse.run()
-        found = contents(warehouse)
+        found = warehouse.contents()
         assert_equals(found, expected(landed))
         if before:
             assert_untouched_rows_stay(before, found)
         before = found
     if is_in_order:
-        assert warehouse.reads() == {table: ["all", *["changes"] * (len(batches) - 1)] for table in TABLES}
+        assert warehouse.reads() == {table: ["all", *["changes"] * (len(batches) - 1)] for table in MODELS.keys}
 
-    unchanged = snapshots(warehouse)
+    unchanged = warehouse.snapshots()
     warehouse.run()
-    assert snapshots(warehouse) == unchanged, "a run without news writes nothing"
+    assert warehouse.snapshots() == unchanged, "a run without news writes nothing"
 
     warehouse.run("--full-refresh")
-    assert_equals(contents(warehouse), expected(landed))
-
-
-def assert_untouched_rows_stay(before: dict[str, Any], after: dict[str, Any]) -> None:
-    for table in TABLES:
-        old, new = without_audit(before[table]), without_audit(after[table])
-        for key in old.keys() & new.keys():
-            if old[key] == new[key]:
-                assert before[table][key] == after[table][key], f"{table}: {key} was written again"
+    assert_equals(warehouse.contents(), expected(landed))
 
 
 def test_appends_and_compaction_leave_silver_without_delete_files(warehouse: Warehouse) -> None:
@@ -564,9 +434,9 @@ def test_appends_and_compaction_leave_silver_without_delete_files(warehouse: War
     for batch in (events[:5], events[5:10], events[10:]):
         warehouse.land(batch)
         if batch[-1] is events[-1]:
-            warehouse.sql("alter table {p}bronze.service_events_raw execute optimize")
+            warehouse.sql(f"alter table {warehouse.bronze} execute optimize")
         warehouse.run()
-    assert_equals(contents(warehouse), expected(events))
+    assert_equals(warehouse.contents(), expected(events))
     assert warehouse.reads()["silver.pgr_events"] == ["all", "changes", "changes"]
     assert warehouse.sql('select count(*) from {p}silver."pgr_events$files" where content <> 0') == [[0]]
 
@@ -576,13 +446,13 @@ def test_deleted_and_changed_bronze_rows_reach_gold(warehouse: Warehouse) -> Non
     events = [random_event(rng, START + timedelta(hours=i)) | coordinates(rng, i) for i in range(30)]
     warehouse.land(events)
     warehouse.run()
-    warehouse.sql("delete from {p}bronze.service_events_raw where entity_id = 'case-1'")
-    warehouse.sql("update {p}bronze.service_events_raw set actor_id = null where entity_id = 'case-2'")
+    warehouse.sql(f"delete from {warehouse.bronze} where entity_id = 'case-1'")
+    warehouse.sql(f"update {warehouse.bronze} set actor_id = null where entity_id = 'case-2'")
     warehouse.run()
-    remaining = warehouse.rows("bronze.service_events_raw")
+    remaining = warehouse.landed()
     assert 0 < len(remaining) < len(events)
-    assert_equals(contents(warehouse), expected(remaining))
-    assert warehouse.reads() == {table: ["all", "all"] for table in TABLES}
+    assert_equals(warehouse.contents(), expected(remaining))
+    assert warehouse.reads() == {table: ["all", "all"] for table in MODELS.keys}
 
 
 def test_a_backfill_takes_its_days_and_leaves_the_position(warehouse: Warehouse) -> None:
@@ -596,13 +466,13 @@ def test_a_backfill_takes_its_days_and_leaves_the_position(warehouse: Warehouse)
     day = (START + timedelta(days=1)).date()
     warehouse.run(start_date=str(day), end_date=str(day))
     by_day = [row for row in old + new if row in old or row["event_date"] == day]
-    assert without_audit(contents(warehouse)["silver.pgr_events"]) == expected(by_day)["silver.pgr_events"]
+    assert without_audit(warehouse.contents()["silver.pgr_events"]) == expected(by_day)["silver.pgr_events"]
     warehouse.run()
-    assert_equals(contents(warehouse), expected(old + new))
-    unchanged = snapshots(warehouse)
+    assert_equals(warehouse.contents(), expected(old + new))
+    unchanged = warehouse.snapshots()
     warehouse.run(start_date=str(START.date()), end_date=str((START + timedelta(days=2)).date()))
     assert {reads[-1] for reads in warehouse.reads().values()} == {"all"}, "no other days are held"
-    assert snapshots(warehouse) == unchanged, "a backfill that finds nothing to mend writes nothing"
+    assert warehouse.snapshots() == unchanged, "a backfill that finds nothing to mend writes nothing"
 
 
 @pytest.mark.parametrize("seed", [11, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (12, 13))])
@@ -618,14 +488,14 @@ def test_refreshes_and_backfills_in_any_order_leave_what_a_full_rebuild_would(wa
     days = random_days(rng)
     within = f"event_date between date '{days['start_date']}' and date '{days['end_date']}'"
     wrong = "(entity_id in ('case-1', 'case-2') or coalesce(kafka_offset, 0) % 3 = 0)"
-    warehouse.sql(f"delete from {{p}}bronze.service_events_raw where {within} and {wrong}")
+    warehouse.sql(f"delete from {warehouse.bronze} where {within} and {wrong}")
     warehouse.run(**days)
-    backfilled = contents(warehouse)
-    remaining = warehouse.rows("bronze.service_events_raw")
+    backfilled = warehouse.contents()
+    remaining = warehouse.landed()
     assert len(remaining) < len(delivered)
     assert_equals(backfilled, expected(remaining))
     warehouse.run("--full-refresh")
-    assert_equals(backfilled, {table: without_audit(rows) for table, rows in contents(warehouse).items()})
+    assert_equals(backfilled, {table: without_audit(rows) for table, rows in warehouse.contents().items()})
 
 
 def random_days(rng: random.Random) -> dict[str, str]:
@@ -642,10 +512,10 @@ def test_a_day_more_of_the_backlog_leaves_the_days_before_alone(warehouse: Wareh
     ]
     warehouse.land(days[0])
     warehouse.run()
-    before = contents(warehouse)["gold.pgr_backlog_daily"]
+    before = warehouse.contents()["gold.pgr_backlog_daily"]
     warehouse.land(days[1])
     warehouse.run()
-    after = contents(warehouse)
+    after = warehouse.contents()
     assert_equals(after, expected([*days[0], *days[1]]))
     assert before.items() <= after["gold.pgr_backlog_daily"].items()
 
@@ -654,5 +524,5 @@ def test_every_rule_that_dbt_states_as_a_unit_test_holds(warehouse: Warehouse) -
     """dbt takes the types of given rows from the tables, so these are built first, and tested as by a schedule."""
     rng = random.Random(6)
     warehouse.land([random_event(rng, START) | coordinates(rng, offset) for offset in range(20)])
-    warehouse.dbt("build", "--exclude-resource-type", "unit_test")
-    warehouse.dbt("test", "--select", "test_type:unit")
+    warehouse.dbt("build", "--select", "group:pgr", "group:platform", "--exclude-resource-type", "unit_test")
+    warehouse.dbt("test", "--select", "group:pgr,test_type:unit", "group:platform,test_type:unit")
