@@ -400,11 +400,10 @@ def expected(bronze: list[Row]) -> Contents:
     return dict(zip(MODELS.keys, computed, strict=True))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("seed", "is_in_order"), [(1, False), (2, True)])
-def test_every_batch_leaves_what_a_full_rebuild_would(warehouse: Warehouse, seed: int, is_in_order: bool) -> None:
+def test_every_batch_leaves_what_a_full_rebuild_would(warehouse: Warehouse) -> None:
     """In order: Kafka's times grow and nothing comes by SQL, as usual. Then no duplicate ever displaces a row."""
-    rng = random.Random(seed)
-    delivered = random_events(rng, 160, is_in_order)
+    rng = random.Random(2)
+    delivered = random_events(rng, 160, is_in_order=True)
     batches = [delivered[:60], delivered[60:63], delivered[63:64], delivered[64:150], delivered[150:]]
     landed: list[Row] = []
     before = None
@@ -417,8 +416,7 @@ def test_every_batch_leaves_what_a_full_rebuild_would(warehouse: Warehouse, seed
         if before:
             assert_untouched_rows_stay(before, found)
         before = found
-    if is_in_order:
-        assert warehouse.reads() == {table: ["all", *["changes"] * (len(batches) - 1)] for table in MODELS.keys}
+    assert warehouse.reads() == {table: ["all", *["changes"] * (len(batches) - 1)] for table in MODELS.keys}
 
     unchanged = warehouse.snapshots()
     warehouse.run()
@@ -485,6 +483,7 @@ def test_refreshes_and_backfills_in_any_order_leave_what_a_full_rebuild_would(wa
         warehouse.land(delivered[first:last])
         warehouse.run(**rng.choice([{}, random_days(rng)]))
     warehouse.run()
+    assert_equals(warehouse.contents(), expected(delivered))
     days = random_days(rng)
     within = f"event_date between date '{days['start_date']}' and date '{days['end_date']}'"
     wrong = "(entity_id in ('case-1', 'case-2') or coalesce(kafka_offset, 0) % 3 = 0)"
