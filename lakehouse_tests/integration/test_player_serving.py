@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import requests
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -23,6 +24,8 @@ from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.domains.disorder import Shares
 from lakehouse.domains.players import agreement, statistics
 from lakehouse.domains.players.cache import Cache
+from lakehouse.domains.players.corrections import Corrected, correct
+from lakehouse.domains.players.freshness import overdue
 from lakehouse.domains.players.rebuild import rebuild
 from lakehouse.domains.players.source import player_events
 from lakehouse.domains.players.stream import PIPELINE
@@ -48,6 +51,10 @@ from lakehouse_tests.streams import eventually
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 TOPIC = "player.events.raw"
+SERVED_SECONDS = "lakehouse.domains.players.lake.SERVED_SECONDS"
+"""How long a comparison waits for PostgreSQL."""
+TWICE, GAME = "twice", "game-of-twice"
+"""Somebody, one of whose events came again after days."""
 PLAYER = "player-"
 """How the ids of these players begin; other tests have others."""
 BREAKS = (
@@ -115,8 +122,7 @@ class Serving(Stores):
         """Wait until Flink has committed all that was sent."""
 
         def is_landed() -> bool:
-            ids = {id_ for (id_,) in rows_of(self.settings, PLAYER_EVENTS, ["event_id"])}
-            return len(ids) == len(self.recount.events)
+            return {id_ for (id_,) in rows_of(self.settings, PLAYER_EVENTS, ["event_id"])} >= self.recount.events.keys()
 
         eventually(is_landed)
 
@@ -288,7 +294,7 @@ def test_boards_are_put_away_by_the_clock(serving: Serving) -> None:
 def test_a_store_that_says_something_else_is_named(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     serving.check()
     serving.until_in_bronze()
-    monkeypatch.setattr(agreement, "SERVED_SECONDS", 1.0)
+    monkeypatch.setattr(SERVED_SECONDS, 1.0)
     same = agreement.compare(serving.settings)
     assert same.differing == []
     assert same.players == len(serving.served_totals())
@@ -304,7 +310,8 @@ def test_a_store_that_says_something_else_is_named(serving: Serving, monkeypatch
     serving.redis.zincrby(f"leaderboard:{game}:alltime", 5, other)
     try:
         found = {
-            (one.what, one.store): (one.said, one.postgres) for one in agreement.compare(serving.settings).differing
+            (one.what, one.store): (one.said, one.said_otherwise)
+            for one in agreement.compare(serving.settings).differing
         }
     finally:
         serving.sql(change, -1, -1, player)
@@ -314,6 +321,80 @@ def test_a_store_that_says_something_else_is_named(serving: Serving, monkeypatch
         (f"total of {player}", "Redis"): (total, total + 1),
         (f"{other} on leaderboard:{game}:alltime", "Redis"): (board[other] + 5, board[other]),
     }
+
+
+def test_what_came_again_after_days_is_told_once_when_it_was_corrected(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day later the job knows an event id no more: bronze has two rows then, and the job tells of one more."""
+    monkeypatch.setattr(SERVED_SECONDS, 1.0)
+    settings, at = serving.settings, datetime(2026, 11, 23, 12, tzinfo=UTC)
+    table = connect(settings).load_table("bronze.player_events")
+    schema = table.schema().as_arrow()
+    events = [("first", 5), ("second", 7), ("first", 5)]
+    rows = [
+        {
+            **dict.fromkeys(schema.names),
+            **{"event_id": f"{TWICE}-{name}", "event_time": at, "event_type": "player_score", "player_id": TWICE},
+            **{"game_id": GAME, "score": score, "ingested_at": at},
+        }
+        for name, score in events
+    ]
+
+    def is_appended() -> bool:
+        table.refresh()
+        try:
+            table.append(pa.Table.from_pylist(rows, schema))
+        except CommitFailedException:  # Flink commits, too
+            return False
+        return True
+
+    eventually(is_appended, 30)
+    tell_of_twice(serving, count=3, score=17, at=at)
+    eventually(lambda: serving.served_totals().get(TWICE, (0,))[0] == 3)
+    eventually(lambda: serving.served_scores().get((GAME, "alltime", date(1970, 1, 1))) == {TWICE: 17})
+
+    assert correct(settings) == Corrected(1, 3)
+    check_twice(serving, count=2, score=12, at=at)
+    told = serving.sql("select what, was, becomes from players.corrections order by what")
+    wanted = [(f"score of {TWICE}, {GAME}, {period}", 17, 12) for period in ("alltime", "daily", "weekly")]
+    assert [(what.rsplit(", ", 1)[0] if was == 17 else what, was, now) for what, was, now in told] == [
+        *wanted,
+        (f"total of {TWICE}", 3, 2),
+    ]
+    serving.until_in_bronze()
+    assert agreement.compare(settings).differing == []
+    assert correct(settings) == Corrected(0, 0)
+
+    tell_of_twice(serving, count=4, score=18, at=at)
+    eventually(lambda: serving.served_totals()[TWICE][0] == 3)
+    eventually(lambda: serving.served_scores()[GAME, "alltime", date(1970, 1, 1)] == {TWICE: 13})
+    check_twice(serving, count=3, score=13, at=at)
+    # As if that had not been told: in bronze there are three rows.
+    for name in ("player_statistics", "scores"):
+        serving.sql(f"delete from players.{name} where player_id = %s", TWICE)
+    rebuild(settings)
+    check_twice(serving, count=2, score=12, at=at)
+
+
+def tell_of_twice(serving: Serving, *, count: int, score: int, at: datetime) -> None:
+    """As the job tells it."""
+    total = {"player_id": TWICE, "total_events": count, "event_breakdown": {"player_score": count}, "version": count}
+    total |= dict.fromkeys(("first_event_at", "last_event_at"), at.isoformat())
+    serving.producer.send("player.statistics", key=TWICE.encode(), value=json.dumps(total).encode())
+    for period in ("daily", "weekly", "alltime"):
+        key = {"game_id": GAME, "period": period, "period_start": str(begin(period, at.date())), "player_id": TWICE}
+        value = json.dumps(key | {"score": score, "version": count}).encode()
+        serving.producer.send("game.leaderboards", key=json.dumps(key).encode(), value=value)
+    serving.producer.flush(timeout=60)
+
+
+def check_twice(serving: Serving, *, count: int, score: int, at: datetime) -> None:
+    totals: Totals = {TWICE: (count, {"player_score": count}, at, at)}
+    scores = {(GAME, period, begin(period, at.date())): {TWICE: score} for period in ("daily", "weekly", "alltime")}
+    eventually(lambda: serving.is_cached(totals), 30)
+    serving.check_totals(totals)
+    serving.check_boards(scores)
 
 
 def test_nothing_is_lost_or_counted_twice_when_things_are_killed(serving: Serving) -> None:
@@ -341,12 +422,23 @@ def test_the_job_that_counts_begins_with_bronze_and_goes_on_from_its_savepoint(s
     stream.start(settings, pipeline)
     serving.check()
     serving.check_topic()
+    # Three rows of bronze and one event more, of which one was corrected before.
+    event = {
+        **{"event_id": f"{TWICE}-third", "event_type": "player_score", "player_id": TWICE, "game_id": GAME},
+        **{"timestamp": "2026-11-23T12:00:00Z", "data": {"score": 1}},
+    }
+    serving.producer.send(TOPIC, key=TWICE.encode(), value=json.dumps(event).encode())
+    eventually(lambda: serving.served_totals()[TWICE][0] == 3)
+    eventually(lambda: serving.served_scores()[GAME, "alltime", date(1970, 1, 1)] == {TWICE: 13})
 
     stream.stop(settings, pipeline)
     forget_snapshots(settings)
     serving.send(3_000, seed=8, days=1)
+    assert overdue(settings, 3600) == {}
+    assert overdue(settings, 0)[TOPIC] >= 3_000
     stream.start(settings, pipeline)
     serving.check()
+    eventually(lambda: overdue(settings, 0) == {}, 60)
     serving.check_topic()
 
 

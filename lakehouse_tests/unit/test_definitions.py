@@ -53,6 +53,7 @@ PLAYERS = LANDED_PLAYERS | {
     "postgres/players_player_statistics",
     "postgres/players_leaderboards",
     "postgres/players_dlq_events",
+    "postgres/players_corrections",
     "redis/player_stats",
     "redis/leaderboards",
 }
@@ -163,7 +164,9 @@ def test_each_hour_silver_of_the_players_alone_is_made_and_each_day_all_of_it(
         for name in ("players_hourly", "players_daily")
     }
     assert made["players_hourly"] == {"silver/player_events"}
-    assert made["players_daily"] == {"gold/dim_date"} | {n for n in PLAYERS if n.startswith(("silver/", "gold/"))}
+    assert made["players_daily"] == {"gold/dim_date", "postgres/players_corrections"} | {
+        n for n in PLAYERS if n.startswith(("silver/", "gold/"))
+    }
 
 
 def test_drains_and_scheduled_jobs_are_told_apart(repository: dg.RepositoryDefinition) -> None:

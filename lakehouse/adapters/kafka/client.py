@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import (
@@ -270,6 +271,36 @@ def move_group(admin: KafkaAdmin, group: str, topic: str, positions: Mapping[int
         if time.monotonic() > deadline:
             raise LakehouseError(f"cannot move group {group} on {topic}: {'; '.join(problems)}")
         time.sleep(PAUSE_SECONDS)
+
+
+def group_positions(admin: KafkaAdmin, group: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """Where a group says it is in each partition of a topic, as far as it has said so.
+
+    Raises:
+        LakehouseError: when the brokers do not answer.
+    """
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, partition) for partition in partitions])
+    try:
+        found = admin.list_consumer_group_offsets([asked], request_timeout=TIMEOUT_SECONDS)[group].result()
+    except KafkaException as error:
+        raise LakehouseError(f"Kafka does not say where group {group} is: {admin.explain(error)}") from None
+    return {place.partition: place.offset for place in found.topic_partitions or () if place.offset >= 0}
+
+
+def offsets_at(admin: KafkaAdmin, topic: str, partitions: Iterable[int], at: datetime) -> dict[int, int]:
+    """First offset of each partition of a topic whose record is not older than a time; none where all are.
+
+    Raises:
+        LakehouseError: when the brokers do not answer.
+    """
+    spec = OffsetSpec.for_timestamp(int(at.timestamp() * 1000))
+    asked = {TopicPartition(topic, partition): spec for partition in partitions}
+    try:
+        results = admin.list_offsets(asked, request_timeout=TIMEOUT_SECONDS)
+        found = {place.partition: future.result().offset for place, future in results.items()}
+    except KafkaException as error:
+        raise LakehouseError(f"Kafka does not answer for topic {topic}: {admin.explain(error)}") from None
+    return {partition: offset for partition, offset in found.items() if offset >= 0}
 
 
 def _make_silent() -> Any:

@@ -1,40 +1,62 @@
-"""Whether the stores say the same: PostgreSQL against the lake, and Redis against PostgreSQL.
+"""Whether the stores say the same: PostgreSQL against bronze and Flink's topic, gold against bronze, Redis.
 
-They are never at the same place, so of the lake only what must hold is asked: what bronze had a while ago, PostgreSQL
-has by now; and what PostgreSQL has had for some checkpoints, bronze has, too. Redis is written with PostgreSQL, which
-nobody changes while the two are compared.
+They are never at the same place, so only what must hold is asked: what bronze and the topic had a while ago, PostgreSQL
+has by now; what PostgreSQL has had for some checkpoints, bronze has, too; and what bronze had some checkpoints before
+gold was built is in gold. Redis is held against PostgreSQL, which nobody changes meanwhile.
 """
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from lakehouse.adapters.postgres.client import open_postgres
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakehouse.adapters.iceberg.catalog import connect, find_table
+from lakehouse.adapters.kafka.client import describe_topic, open_admin, open_consumer
+from lakehouse.adapters.kafka.probe import committed
+from lakehouse.adapters.postgres.client import copy_rows, open_postgres
 from lakehouse.adapters.redis.client import open_redis
+from lakehouse.contracts.lineage import LOADED_AT
 from lakehouse.domains.players.boards import Period, statistics_key
 from lakehouse.domains.players.cache import ROWS, Cache, held_under
-from lakehouse.domains.players.rebuild import of_lake, stage
+from lakehouse.domains.players.lake import open_lake, settled_lake
+from lakehouse.domains.players.rebuild import stage
+from lakehouse.domains.players.serving import parsed
 from lakehouse.ledger.streamed import PATIENCE
+from lakehouse.naming import DIM_PLAYER, PLAYER_STATISTICS
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812
 
     from lakehouse.settings import Settings
 
-SERVED_SECONDS = 15.0
-"""After so long, PostgreSQL has what bronze has."""
 SHOWN = 50
 
+_TOTAL = pa.schema([("player_id", pa.string()), ("total_events", pa.int64()), ("version", pa.int64())])
 _TOTALS = """
-select 'total of ' || player_id, l.version, p.version from new_statistics l
+select 'total of ' || player_id, l.total_events, p.total_events from new_statistics l
 full join players.player_statistics p using (player_id)
 where l.version > coalesce(p.version, 0) or (p.version > coalesce(l.version, 0) and p.updated_at < %(cut)s)
     or (l.version = p.version and (l.event_breakdown, l.first_event_at, l.last_event_at)
         is distinct from (p.event_breakdown, p.first_event_at, p.last_event_at))
+"""
+_TOLD = """
+select 'total of ' || player_id, told.total_events, old.total_events
+from new_statistics told left join players.player_statistics old using (player_id)
+where told.version > coalesce(old.version, 0)
+"""
+_GOLD = """
+select 'events of ' || player_id, gold.events, lake.events from (
+    select player_id, count(*) filter (is_first) as events,
+        count(*) filter (is_first and ingested_at < $cut) as settled
+    from events group by player_id
+) as lake full join gold using (player_id)
+where coalesce(gold.events, 0) not between coalesce(lake.settled, 0) and coalesce(lake.events, 0)
 """
 _SCORES = """
 select 'score of ' || concat_ws(', ', player_id, game_id, period, period_start), l.score, p.score from new_scores l
@@ -50,10 +72,13 @@ class Disagreement:
 
     what: str
     store: str
-    """Which of the others than PostgreSQL."""
+    """One of them."""
     said: int | None
     """There."""
-    postgres: int | None
+    other: str
+    """Another one."""
+    said_otherwise: int | None
+    """There."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +95,12 @@ def compare(settings: Settings) -> Agreement:
     """Compare all totals and scores of all stores.
 
     Raises:
-        LakehouseError: the catalog, PostgreSQL or Redis does not answer.
+        LakehouseError: the catalog, the brokers, PostgreSQL or Redis does not answer.
     """
-    lake = of_lake(settings)
-    time.sleep(SERVED_SECONDS)
-    cut = lake.read_at - timedelta(seconds=PATIENCE * settings.checkpoint_sec)
-    found: list[Disagreement] = []
+    patience = timedelta(seconds=PATIENCE * settings.checkpoint_sec)
+    found = _gold_against_bronze(settings, patience)
+    told = _told(settings)
+    lake = settled_lake(settings)
     with (
         open_postgres(settings, "agreement") as connection,
         open_redis(settings) as redis,
@@ -83,14 +108,46 @@ def compare(settings: Settings) -> Agreement:
         connection.cursor() as cursor,
     ):
         stage(cursor, lake)
-        for question in (_TOTALS, _SCORES):
-            cursor.execute(f"{question} limit {SHOWN}", {"cut": cut})
-            found += [Disagreement(what, "lake", said, here) for what, said, here in cursor.fetchall()]
+        for store, question in (("lake", _TOTALS), ("lake", _SCORES), ("topic", _TOLD)):
+            if store == "topic":
+                cursor.execute("truncate new_statistics")
+                copy_rows(cursor, "new_statistics", told)
+            cursor.execute(f"{question} limit {SHOWN}", {"cut": lake.read_at - patience})
+            found += [Disagreement(what, store, there, "PostgreSQL", here) for what, there, here in cursor]
         # Until this ends, the sink waits.
         cursor.execute("select 1 from players.sink for update")
         players = _totals_in_redis(connection, Cache(redis), found)
         scores = _scores_in_redis(connection, Cache(redis), found, datetime.now(UTC).date())
     return Agreement(players, scores, found[: 2 * SHOWN])
+
+
+def _gold_against_bronze(settings: Settings, patience: timedelta) -> list[Disagreement]:
+    table = find_table(connect(settings), DIM_PLAYER)
+    if table is None:
+        return []
+    gold = table.scan(selected_fields=("player_id", "events", LOADED_AT)).to_arrow()
+    built = pc.max(gold[LOADED_AT]).as_py()
+    if built is None:
+        return []
+    with open_lake(settings) as engine:
+        if engine is None:
+            return []
+        engine.register("gold", gold.drop_columns(LOADED_AT))
+        differing = engine.execute(
+            f"{_GOLD} limit {SHOWN}", {"cut": (built - patience).replace(tzinfo=None)}
+        ).fetchall()
+    return [Disagreement(what, "gold", there, "bronze", here) for what, there, here in differing]
+
+
+def _told(settings: Settings) -> pa.Table:
+    """What Flink says on its topic: of each player the newest."""
+    state = describe_topic(open_admin(settings), PLAYER_STATISTICS.name)
+    if state is None:
+        return _TOTAL.empty_table()
+    with closing(open_consumer(settings)) as consumer:
+        begins = {partition: bounds.low for partition, bounds in state.partitions.items()}
+        newest = {record.key(): record.value() for record in committed(consumer, PLAYER_STATISTICS.name, begins)}
+    return parsed([value for value in newest.values() if value], _TOTAL)
 
 
 def _totals_in_redis(connection: Connection, cache: Cache, found: list[Disagreement]) -> int:
@@ -104,7 +161,8 @@ def _totals_in_redis(connection: Connection, cache: Cache, found: list[Disagreem
                 held = pipe.execute()
             for (player, total), said in zip(rows, held, strict=True):
                 if said is None or int(said) != total:
-                    found.append(Disagreement(f"total of {player}", "Redis", int(said) if said else None, total))
+                    there = int(said) if said else None
+                    found.append(Disagreement(f"total of {player}", "Redis", there, "PostgreSQL", total))
             count += len(rows)
     return count
 
@@ -126,6 +184,6 @@ def _scores_in_redis(connection: Connection, cache: Cache, found: list[Disagreem
                 for (player, score), said in zip(members, answers, strict=True):
                     if said is None or int(float(said)) != score:
                         there = None if said is None else int(float(said))
-                        found.append(Disagreement(f"{player} on {key}", "Redis", there, score))
+                        found.append(Disagreement(f"{player} on {key}", "Redis", there, "PostgreSQL", score))
             count += len(rows)
     return count

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import dagster as dg
 
+from lakehouse import settings as settings_module
 from lakehouse.domains.players.bronze import player_events_topic, refused_player_events
-from lakehouse.naming import DATA_PLATFORM, GAME_LEADERBOARDS, PLAYER_EVENTS_PROCESSED, PLAYER_STATISTICS, Domain
+from lakehouse.naming import (
+    DATA_PLATFORM,
+    GAME_LEADERBOARDS,
+    PLAYER_EVENTS,
+    PLAYER_EVENTS_PROCESSED,
+    PLAYER_STATISTICS,
+    Domain,
+)
 from lakehouse.orchestration.describe import topic_spec
+from lakehouse.orchestration.landing import RETRY
 
 processed = topic_spec(
     PLAYER_EVENTS_PROCESSED, "Accepted events, typed, the first of each id; after a failure some come twice."
@@ -40,7 +49,26 @@ redis_leaderboards = _served(
     "redis", "leaderboards", "Boards of the periods that are now, and closed ones.", leaderboards
 )
 
+
+@dg.asset(
+    key=["postgres", "players_corrections"],
+    deps=[dg.AssetKey(PLAYER_EVENTS.key), postgres_statistics, postgres_leaderboards],
+    group_name=str(Domain.PLAYERS),
+    owners=[DATA_PLATFORM],
+    tags={"layer": "serving", "domain": str(Domain.PLAYERS)},
+    kinds={"postgres"},
+    description="Totals and scores that had counted an event again that came more than a day later: made right.",
+    retry_policy=RETRY,
+)
+def corrections() -> dg.MaterializeResult[None]:
+    """Bring what is served to what the lake says."""
+    from lakehouse.domains.players.corrections import correct
+
+    found = correct(settings_module.load())
+    return dg.MaterializeResult(metadata={"totals": found.totals, "scores": found.scores})
+
+
 ASSETS = (
     *(processed, statistics, leaderboards, postgres_events, postgres_statistics, postgres_leaderboards),
-    *(postgres_refused, redis_statistics, redis_leaderboards),
+    *(postgres_refused, redis_statistics, redis_leaderboards, corrections),
 )

@@ -7,6 +7,7 @@ from functools import partial
 import dagster as dg
 
 from lakehouse.contracts.dead_letter import DEAD_LETTER
+from lakehouse.domains.players.assets import corrections
 from lakehouse.domains.players.checks import every_offset_is_accounted_for, stores_agree
 from lakehouse.domains.players.gold import player_models
 from lakehouse.domains.players.statistics import PIPELINE as STATISTICS
@@ -35,11 +36,11 @@ players_hourly, players_hourly_schedule = build_scheduled_job(
 
 players_daily, players_daily_schedule = build_scheduled_job(
     "players_daily",
-    dg.AssetSelection.assets(player_models, DIM_DATE.key) | dg.AssetSelection.checks(stores_agree),
+    dg.AssetSelection.assets(player_models, DIM_DATE.key, corrections) | dg.AssetSelection.checks(stores_agree),
     cron="35 0 * * *",
     is_due=partial(has_begun, PIPELINE),
     description=(
-        "Builds silver and gold, with the boards that closed at midnight, and holds what is served against the lake:"
-        " without a partition what is new, with a range of days these days again."
+        "Builds silver and gold, with the boards that closed at midnight; corrects what is served by the lake, and"
+        " compares: without a partition what is new, with a range of days these days again."
     ),
 )

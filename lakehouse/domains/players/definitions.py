@@ -14,7 +14,7 @@ defs = dg.Definitions(
         gold.player_models,
         *assets.ASSETS,
     ],
-    asset_checks=[checks.every_offset_is_accounted_for, checks.stores_agree],
+    asset_checks=[checks.every_offset_is_accounted_for, checks.stores_agree, checks.served_within_a_minute],
     jobs=[
         automation.players_micro_batch,
         *automation.players_stream.jobs,
@@ -27,5 +27,6 @@ defs = dg.Definitions(
         automation.players_micro_batch_sensor,
         automation.players_stream.sensor,
         automation.player_stats_stream.sensor,
+        checks.freshness_sensor,
     ],
 )

@@ -6,64 +6,40 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from lakehouse.adapters.iceberg.catalog import connect, find_table
 from lakehouse.adapters.postgres.client import copy_rows, open_postgres
 from lakehouse.adapters.redis.client import open_redis
-from lakehouse.domains.players.boards import ALL_TIME
 from lakehouse.domains.players.cache import Cache
-from lakehouse.domains.players.contract import SCORE_EVENT
+from lakehouse.domains.players.lake import Lake, of_lake
 from lakehouse.domains.players.schema import ensure_schema
-from lakehouse.domains.players.serving import STAGING, UPSERT_SCORES, UPSERT_STATISTICS, next_batch
-from lakehouse.naming import PLAYER_EVENTS
+from lakehouse.domains.players.serving import STAGING, next_batch
 
 if TYPE_CHECKING:
-    import duckdb
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
     from lakehouse.settings import Settings
 
-COLUMNS = (
-    *("event_id", "event_time", "event_type", "player_id", "game_id", "score"),
-    *("kafka_timestamp", "kafka_partition", "kafka_offset"),
+# The job counts rows of bronze. Where it has counted as many, the lake knows which of them came again.
+KNOWS_BETTER = "lake.version > old.version or (lake.version = old.version and lake.repeats <> old.repeats)"
+KNOWS_SCORE_BETTER = (
+    "lake.version > old.version or (lake.version = old.version and lake.repeated_events <> old.repeated_events)"
 )
-FIRSTS = """
-create temporary table firsts as select event_id, event_time, event_type, player_id, game_id, score from held
-qualify row_number() over (partition by event_id order by kafka_timestamp, kafka_partition, kafka_offset) = 1
+TAKE_STATISTICS = f"""
+insert into players.player_statistics as old
+select player_id, total_events, event_breakdown, first_event_at, last_event_at, version, now(), repeats
+from new_statistics
+on conflict (player_id) do update set total_events = excluded.total_events, event_breakdown = excluded.event_breakdown,
+    first_event_at = excluded.first_event_at, last_event_at = excluded.last_event_at, version = excluded.version,
+    updated_at = excluded.updated_at, repeats = excluded.repeats
+where {KNOWS_BETTER.replace("lake.", "excluded.")}
 """
-TOTALS = """
-select player_id, sum(events)::bigint as total_events,
-    json_group_object(event_type, events)::varchar as event_breakdown,
-    min(first) as first_event_at, max(last) as last_event_at, sum(events)::bigint as version
-from (
-    select player_id, event_type, count(*) as events, min(event_time) as first, max(event_time) as last
-    from firsts group by player_id, event_type
-) group by player_id
+TAKE_SCORES = f"""
+insert into players.scores as old
+select game_id, period, period_start, player_id, score, version, now(), repeated_events, repeated_score from new_scores
+on conflict (game_id, period, period_start, player_id) do update set score = excluded.score,
+    version = excluded.version, updated_at = excluded.updated_at, repeated_events = excluded.repeated_events,
+    repeated_score = excluded.repeated_score
+where {KNOWS_SCORE_BETTER.replace("lake.", "excluded.")}
 """
-SCORES = f"""
-with scores as (
-    select game_id, player_id, score, event_time::date as day from firsts
-    where event_type = '{SCORE_EVENT}' and score is not null
-), each as (
-    select 'daily' as period, day as period_start, * from scores
-    union all select 'weekly', date_trunc('week', day)::date, * from scores
-    union all select 'alltime', date '{ALL_TIME}', * from scores
-)
-select game_id, period, period_start, player_id, sum(score)::bigint as score, count(*) as version
-from each group by game_id, period, period_start, player_id
-"""
-
-
-@dataclass(frozen=True)
-class Lake:
-    """What bronze holds, each event id counted once; None where there is no table."""
-
-    read_at: datetime
-    totals: pa.Table | None = None
-    """Columns as `new_statistics`."""
-    scores: pa.Table | None = None
-    """Columns as `new_scores`."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +69,7 @@ def rebuild(settings: Settings) -> Rebuilt:
         batch = next_batch(cursor)
         stage(cursor, lake)
         taken = 0
-        for statement in (UPSERT_STATISTICS, UPSERT_SCORES):
+        for statement in (TAKE_STATISTICS, TAKE_SCORES):
             cursor.execute(statement)
             taken += cursor.rowcount
         players, places = Cache(redis).rebuild(connection, batch, datetime.now(UTC))
@@ -106,31 +82,3 @@ def stage(cursor: Cursor, lake: Lake) -> None:
     for table, rows in (("new_statistics", lake.totals), ("new_scores", lake.scores)):
         if rows is not None:
             copy_rows(cursor, table, rows)
-
-
-def of_lake(settings: Settings) -> Lake:
-    """Count all that bronze holds.
-
-    Raises:
-        LakehouseError: the catalog does not answer.
-    """
-    import duckdb
-
-    read_at = datetime.now(UTC)
-    table = find_table(connect(settings), PLAYER_EVENTS)
-    if table is None:
-        return Lake(read_at)
-    with duckdb.connect() as engine:
-        held = table.scan(row_filter="erased_at is null", selected_fields=COLUMNS).to_arrow_batch_reader()
-        # Without a zone, as PostgreSQL takes them here: the engine has zones in an extension only.
-        engine.register("held", held.cast(pa.schema([_without_zone(field) for field in held.schema])))
-        engine.execute(FIRSTS)
-        return Lake(read_at, _answer(engine, TOTALS), _answer(engine, SCORES))
-
-
-def _without_zone(field: pa.Field) -> pa.Field:
-    return field.with_type(pa.timestamp(field.type.unit)) if pa.types.is_timestamp(field.type) else field
-
-
-def _answer(engine: duckdb.DuckDBPyConnection, question: str) -> pa.Table:
-    return engine.sql(question).to_arrow_table()

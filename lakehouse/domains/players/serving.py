@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lakehouse.sink")
 
+Row = TypeVar("Row", Totals, Score)
+
 TOPICS = (PLAYER_EVENTS_PROCESSED, PLAYER_STATISTICS, GAME_LEADERBOARDS, SYSTEM_DLQ)
 BATCH_RECORDS, BATCH_SECONDS = 50_000, 0.5
 RETRY_SECONDS = 2.0
@@ -79,10 +81,11 @@ create temporary table new_events (
 ) on commit delete rows;
 create temporary table new_statistics (
     player_id text, total_events bigint, event_breakdown jsonb, first_event_at timestamptz, last_event_at timestamptz,
-    version bigint
+    version bigint, repeats jsonb
 ) on commit delete rows;
 create temporary table new_scores (
-    game_id text, period text, period_start date, player_id text, score bigint, version bigint
+    game_id text, period text, period_start date, player_id text, score bigint, version bigint, repeated_events bigint,
+    repeated_score bigint
 ) on commit delete rows;
 create temporary table new_dlq_events (
     origin text, consumer_service text, error_type text, error_message text, text text, original_payload bytea,
@@ -97,8 +100,28 @@ select event_id, event_date, event_time, event_type, player_id, game_id,
     score, kafka_partition, kafka_offset
 from new_events on conflict do nothing
 """
+# What the job has counted again, as a correction has found, is taken off.
+LESS_STATISTICS = """
+update new_statistics as new set
+    total_events = new.total_events - (select sum(value::bigint) from jsonb_each_text(old.repeats)),
+    event_breakdown = (
+        select jsonb_object_agg(key, value::bigint - coalesce((old.repeats ->> key)::bigint, 0))
+        from jsonb_each_text(new.event_breakdown)
+    )
+from players.player_statistics as old
+where old.player_id = new.player_id and old.repeats <> '{}'
+returning new.player_id, new.total_events, new.event_breakdown, new.first_event_at, new.last_event_at, new.version
+"""
+LESS_SCORES = """
+update new_scores as new set score = new.score - old.repeated_score
+from players.scores as old
+where old.game_id = new.game_id and old.period = new.period and old.period_start = new.period_start
+    and old.player_id = new.player_id and old.repeated_events > 0
+returning new.game_id, new.period, new.period_start, new.player_id, new.score, new.version
+"""
 UPSERT_STATISTICS = """
-insert into players.player_statistics as old select *, now() from new_statistics
+insert into players.player_statistics as old
+select player_id, total_events, event_breakdown, first_event_at, last_event_at, version, now() from new_statistics
 on conflict (player_id) do update set total_events = excluded.total_events, event_breakdown = excluded.event_breakdown,
     first_event_at = excluded.first_event_at, last_event_at = excluded.last_event_at, version = excluded.version,
     updated_at = excluded.updated_at
@@ -106,7 +129,8 @@ where excluded.version > old.version
 returning player_id
 """
 UPSERT_SCORES = """
-insert into players.scores as old select *, now() from new_scores
+insert into players.scores as old
+select game_id, period, period_start, player_id, score, version, now() from new_scores
 on conflict (game_id, period, period_start, player_id) do update set score = excluded.score,
     version = excluded.version, updated_at = excluded.updated_at
 where excluded.version > old.version
@@ -142,21 +166,22 @@ def sort_out(messages: Sequence[Message]) -> Found:
     for message in messages:
         by_topic[str(message.topic())].append(message)
         found.positions[str(message.topic()), message.partition() or 0] = (message.offset() or 0) + 1
-    found.events = _parsed(_values(by_topic[PLAYER_EVENTS_PROCESSED.name]))
+    found.events = parsed(_values(by_topic[PLAYER_EVENTS_PROCESSED.name]), EVENT)
     found.totals = [_decode_totals(value) for value in _last(by_topic[PLAYER_STATISTICS.name])]
     found.scores = [_decode_score(value) for value in _last(by_topic[GAME_LEADERBOARDS.name])]
     found.refused = by_topic[SYSTEM_DLQ.name]
     return found
 
 
-def _parsed(values: Sequence[bytes]) -> pa.Table:
+def parsed(values: Sequence[bytes], columns: pa.Schema) -> pa.Table:
+    """Columns of JSON objects."""
     if not values:
-        return EVENT.empty_table()
+        return columns.empty_table()
     text = b"\n".join(values)
     return pj.read_json(
         io.BytesIO(text),
         pj.ReadOptions(block_size=len(text) + 1),
-        pj.ParseOptions(explicit_schema=EVENT, unexpected_field_behavior="ignore"),
+        pj.ParseOptions(explicit_schema=columns, unexpected_field_behavior="ignore"),
     )
 
 
@@ -362,22 +387,34 @@ def next_batch(cursor: Cursor) -> int:
 def upsert(
     cursor: Cursor, totals: Sequence[Totals], scores: Sequence[Score]
 ) -> tuple[Sequence[Totals], Sequence[Score]]:
-    """Take what has a higher version than what is there; returns that."""
+    """Take what has a higher version than what is there; returns that, as it is told."""
     if totals:
         columns = _columns(totals)
         columns["event_breakdown"] = [msgspec.json.encode(one).decode() for one in columns["event_breakdown"]]
         copy_rows(cursor, "new_statistics", pa.table(columns))
-        cursor.execute(UPSERT_STATISTICS)
-        if cursor.rowcount < len(totals):
-            taken = set(cursor.fetchall())
-            totals = [one for one in totals if (one.player_id,) in taken]
+        totals = _taken(cursor, LESS_STATISTICS, UPSERT_STATISTICS, totals, lambda one: (one.player_id,))
     if scores:
         copy_rows(cursor, "new_scores", pa.table(_columns(scores)))
-        cursor.execute(UPSERT_SCORES)
-        if cursor.rowcount < len(scores):
-            taken = set(cursor.fetchall())
-            scores = [one for one in scores if (one.game_id, one.period, one.period_start, one.player_id) in taken]
+        scores = _taken(cursor, LESS_SCORES, UPSERT_SCORES, scores, place_of)
     return totals, scores
+
+
+def place_of(one: Score) -> tuple[str, str, date, str]:
+    """Key of a score."""
+    return (one.game_id, one.period, one.period_start, one.player_id)
+
+
+def _taken(
+    cursor: Cursor, less: str, upsert: str, rows: Sequence[Row], key: Callable[[Row], tuple[Any, ...]]
+) -> Sequence[Row]:
+    cursor.execute(less)
+    if corrected := {key(one): one for one in (type(rows[0])(*row) for row in cursor.fetchall())}:
+        rows = [corrected.get(key(one), one) for one in rows]
+    cursor.execute(upsert)
+    if cursor.rowcount < len(rows):
+        taken = set(cursor.fetchall())
+        rows = [one for one in rows if key(one) in taken]
+    return rows
 
 
 def _columns(rows: Sequence[msgspec.Struct]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The job that counts: totals of each player and scores of each board, absolute, so that a reader needs the last only.
 
-Each value carries a version, how many events it was made of: after a failure older ones may come again, and a reader
-keeps the highest. A job without state takes what bronze holds first, and its topic from there on.
+Each value carries a version, how many rows of bronze it is made of: after a failure older ones may come again, and a
+reader keeps the highest. A job without state takes what bronze holds first, and its topic from there on.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Counting(Pipeline):
         }
 
     def work(self, client: Mapping[str, str], snapshot: int | None) -> list[str]:
-        """Count each event id once, of those of a day in whatever order they come."""
+        """Count each event id once, of those that come within a day, in whatever order."""
         return [
             f"CREATE TEMPORARY FUNCTION count_by_kind AS {quoted(COUNTER)} LANGUAGE JAVA",
             statistics_table(client),
@@ -66,22 +66,28 @@ PIPELINE = Counting("player-stats", PLAYER_EVENT, PLAYER_EVENTS_TOPIC, STATISTIC
 
 
 def events_view(contract: Contract, snapshot: int | None) -> str:
-    """What the table held at a snapshot, and what comes; the first of each event id."""
+    """What the table held at a snapshot, and what comes: as often as in the table, else once.
+
+    An event that came again after more than a day is in the table twice, and was counted twice; a job that begins with
+    the table has to say the same, for what was counted again is taken off in what is served. Whether a repeat comes
+    before or after the rows of the table makes no difference.
+    """
     names = ("event_id", "event_time", "event_type", "player_id", "game_id", "score")
     held = ", ".join(names)
     coming = ", ".join(f"{field_of(contract, name)} AS {name}" for name in names)
     at = f" /*+ OPTIONS('snapshot-id' = '{snapshot}') */" if snapshot else ""
+    same_id = "(PARTITION BY event_id ORDER BY came_at ROWS UNBOUNDED PRECEDING)"
     return f"""CREATE TEMPORARY VIEW events AS
 SELECT * FROM (
-  SELECT *, COUNT(*) OVER (PARTITION BY event_id ORDER BY came_at ROWS UNBOUNDED PRECEDING) AS place
+  SELECT *, COUNT(*) OVER {same_id} AS place, SUM(is_held) OVER {same_id} AS held
   FROM (
     SELECT *, PROCTIME() AS came_at FROM (
-      SELECT {held} FROM {table_of(contract.table)}{at} WHERE erased_at IS NULL
+      SELECT {held}, 1 AS is_held FROM {table_of(contract.table)}{at} WHERE erased_at IS NULL
       UNION ALL
-      SELECT {coming} FROM records WHERE parsed.error_type IS NULL
+      SELECT {coming}, 0 AS is_held FROM records WHERE parsed.error_type IS NULL
     )
   )
-) WHERE place = 1"""
+) WHERE place = 1 OR (is_held = 1 AND held > 1)"""
 
 
 def scores_view() -> str:
