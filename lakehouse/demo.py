@@ -22,6 +22,8 @@ from lakehouse.naming import (
     CONVERSIONS_DAILY,
     DIM_USER,
     FACT_CONVERSIONS,
+    FACT_PLAYER_DAILY,
+    LEADERBOARD_HISTORY,
     PGR_CASE_LIFECYCLE,
     PGR_FUNNEL_DAILY,
     PLAYER_EVENTS,
@@ -68,6 +70,15 @@ BEST_PLAYERS = """
     where game_id = 'game-01' and period = 'weekly' and period_start = date_trunc('week', now())::date
     order by rank limit 8
 """
+DAYS_WON = f"""
+    select f.game_id, count(distinct f.player_id) as players, max_by(w.player_id, w.days) as best_player,
+        max(w.days) as days_won
+    from {FACT_PLAYER_DAILY.sql} f left join (
+        select game_id, player_id, count(*) as days from {LEADERBOARD_HISTORY.sql}
+        where period = 'daily' and rank = 1 group by 1, 2
+    ) w on f.game_id = w.game_id
+    group by f.game_id order by players desc limit 8
+"""
 
 
 def run_demo(settings: Settings, console: Console, *, count: int, domains: Sequence[Domain] | None) -> bool:
@@ -106,6 +117,8 @@ def run_demo(settings: Settings, console: Console, *, count: int, domains: Seque
         _wait_until_streamed(settings, console, players.PIPELINE)
         _wait_until_served(settings, console)
         _show(console, "Best players of game-01 this week, in PostgreSQL", *_served(settings, BEST_PLAYERS))
+        _build(settings, console, "players_daily", "dbt on Trino, what is served is corrected and compared")
+        _answer(settings, console, "Games, and who won most of their days", DAYS_WON)
     if Domain.CONVERSIONS in chosen:
         _wait_until_streamed(settings, console, conversions.PIPELINE)
         _build(settings, console, "conversions_silver", "Spark")
@@ -139,10 +152,10 @@ def _wait_until_streamed(settings: Settings, console: Console, pipeline: Landing
 
 
 def _wait_until_served(settings: Settings, console: Console) -> None:
-    """Until PostgreSQL counts every event that bronze holds."""
+    """Until PostgreSQL counts every event that bronze holds, at least once."""
 
     def waiting() -> int:
-        ((held,),) = query(settings, f"select count(*) from {PLAYER_EVENTS.sql}")[1]
+        ((held,),) = query(settings, f"select count(distinct event_id) from {PLAYER_EVENTS.sql}")[1]
         ((counted,),) = _served(settings, "select coalesce(sum(total_events), 0) from players.player_statistics")[1]
         return max(0, int(held) - int(counted))
 

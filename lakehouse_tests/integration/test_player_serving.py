@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import random
 import shutil
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -165,7 +170,7 @@ class Serving(Stores):
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """On servers of its own, for it kills them, and nobody else's events are in its stores."""
     with open_home(tmp_path_factory.mktemp("serving") / "home") as home:
-        home.environment["LAKEHOUSE_CHECKPOINT_SEC"] = "2"
+        home.environment |= {"LAKEHOUSE_CHECKPOINT_SEC": "2", "LAKEHOUSE_STREAM_RESTART_SEC": "3"}
         home.up("flink", "sink", "api")
         with home.as_environment():
             settings = load()
@@ -397,20 +402,76 @@ def check_twice(serving: Serving, *, count: int, score: int, at: datetime) -> No
     serving.check_boards(scores)
 
 
-def test_nothing_is_lost_or_counted_twice_when_things_are_killed(serving: Serving) -> None:
-    steps: list[Callable[[], object]] = [
-        lambda: serving.stack.kill("sink"),
-        lambda: serving.stack.kill("redis"),
-        lambda: serving.redis.flushall(),
-        lambda: serving.stack.kill("postgres"),
-        lambda: serving.stack.kill("sink"),
-    ]
-    for number, step in enumerate(steps):
-        serving.send(2_000, seed=100 + number, days=2)
-        time.sleep(1.5)
-        step()
-        serving.send(2_000, seed=200 + number, days=2)
+class Client(threading.Thread):
+    """A game backend: it notes what it is about to send, and sends it until it is acknowledged."""
+
+    def __init__(self, address: str, notes: Path) -> None:
+        super().__init__()
+        self.address, self.notes, self.is_told_to_end = address, notes, threading.Event()
+        self.acknowledged: list[str] = []
+        self.retries = 0
+
+    def run(self) -> None:
+        for number in itertools.count():
+            if self.is_told_to_end.is_set():
+                return
+            values = [value for _, value in player_events(50, seed=1_000 + number, days=2) if value]
+            with self.notes.open("ab") as notes:
+                notes.writelines(value + b"\n" for value in values)
+            self.acknowledged += self.sent(b"\n".join(values))
+            time.sleep(0.1)
+
+    def sent(self, body: bytes) -> list[str]:
+        while True:
+            with contextlib.suppress(requests.RequestException):
+                url, kind = f"{self.address}/api/v1/events/batch", {"Content-Type": "application/x-ndjson"}
+                answer = requests.post(url, body, headers=kind, timeout=30)
+                if answer.status_code == 200:
+                    ids: list[str] = answer.json()["event_ids"]
+                    return ids
+                assert answer.status_code == 503, answer.text
+            self.retries += 1
+            time.sleep(0.3)
+
+
+def look_after(serving: Serving) -> None:
+    """What Dagster's sensors do."""
+    for pipeline in (PIPELINE, statistics.PIPELINE):
+        if stream.trouble(serving.settings, pipeline):
+            stream.bring_back(serving.settings, pipeline)
+
+
+def test_each_acknowledged_event_counts_once_everywhere_whatever_is_killed(serving: Serving, tmp_path: Path) -> None:
+    client = Client(Api().address(serving.settings), tmp_path / "sent")
+    client.start()
+    for server in ("sink", "api", "redis", "flink-tasks", "kafka", "postgres", "sink"):
+        time.sleep(2)
+        serving.stack.kill(server)
+    serving.redis.flushall()
+    time.sleep(4)
+    client.is_told_to_end.set()
+    client.join(timeout=120)
+    assert not client.is_alive()
+    noted = client.notes.read_bytes().splitlines()
+    assert client.acknowledged == [json.loads(value)["event_id"] for value in noted]
+    assert client.retries > 1
+    for value in noted:
+        serving.recount.add(value)
+    totals = serving.recount.totals()
+
+    def is_counted() -> bool:
+        look_after(serving)
+        return serving.counted(totals) == len(serving.recount.events)
+
+    eventually(is_counted, 240)
     serving.check()
+    ((held,),) = serving.sql(
+        "select count(distinct event_id) from players.events where event_id = any(%s)", client.acknowledged
+    )
+    assert held == len(set(client.acknowledged))
+    serving.until_in_bronze()
+    rows = Counter(id_ for (id_,) in rows_of(serving.settings, PLAYER_EVENTS, ["event_id"]))
+    assert {rows[id_] for id_ in client.acknowledged} == {1}
 
 
 def test_the_job_that_counts_begins_with_bronze_and_goes_on_from_its_savepoint(serving: Serving) -> None:

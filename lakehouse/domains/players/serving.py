@@ -105,8 +105,11 @@ LESS_STATISTICS = """
 update new_statistics as new set
     total_events = new.total_events - (select sum(value::bigint) from jsonb_each_text(old.repeats)),
     event_breakdown = (
-        select jsonb_object_agg(key, value::bigint - coalesce((old.repeats ->> key)::bigint, 0))
-        from jsonb_each_text(new.event_breakdown)
+        select jsonb_object_agg(kind, events) filter (where events > 0)
+        from (
+            select key as kind, value::bigint - coalesce((old.repeats ->> key)::bigint, 0) as events
+            from jsonb_each_text(new.event_breakdown)
+        ) as kinds
     )
 from players.player_statistics as old
 where old.player_id = new.player_id and old.repeats <> '{}'
