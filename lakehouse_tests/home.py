@@ -18,6 +18,8 @@ import pytest
 
 from lakehouse import settings as settings_module
 from lakehouse.settings import Settings, load
+from lakehouse.stack import processes
+from lakehouse.stack.files import run_folder
 from lakehouse.stack.registry import by_name
 from lakehouse_tests.conftest import free_ports
 
@@ -59,6 +61,19 @@ class Home:
 
     def supervisor(self) -> psutil.Process:
         return psutil.Process(int((self.settings.home / "run" / "supervisord.pid").read_text()))
+
+    def programs(self) -> Iterator[tuple[str, psutil.Process]]:
+        """What runs, by name."""
+        for record in processes.records(run_folder(self.settings) / "programs"):
+            if process := record.process():
+                yield record.program, process
+
+    def kill(self, *programs: str) -> list[str]:
+        """End programs as a crash would, and say which were there; the supervisor starts them again."""
+        running = [(name, process) for name, process in self.programs() if name in programs]
+        for _, process in running:
+            process.kill()
+        return [name for name, _ in running]
 
     @property
     def settings(self) -> Settings:

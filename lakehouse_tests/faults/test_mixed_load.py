@@ -28,9 +28,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from lakehouse.naming import CONVERSION_EVENTS, DEAD_LETTERS, DUPLICATES, SERVICE_EVENTS
 from lakehouse.settings import Settings
-from lakehouse.stack import processes
 from lakehouse.stack.environment import exports
-from lakehouse.stack.files import run_folder
 from lakehouse_tests.catalogs import rows_of
 from lakehouse_tests.faults.report import save_mixed_load
 from lakehouse_tests.home import Home, open_home
@@ -111,15 +109,10 @@ class Load:
             sender.kill()
             sender.wait()
 
-    def programs(self) -> Iterator[tuple[str, psutil.Process]]:
-        for record in processes.records(run_folder(self.settings) / "programs"):
-            if process := record.process():
-                yield record.program, process
-
     def look(self) -> None:
         """Measure the memory of every server, its children included."""
         sizes = {}
-        for program, process in self.programs():
+        for program, process in self.home.programs():
             try:
                 sizes[program] = sum(member.memory_full_info().uss for member in family(process)) / 2**20
             except psutil.NoSuchProcess:
@@ -128,10 +121,7 @@ class Load:
         self.total.append(sum(sizes.values()))
 
     def kill(self, program: str) -> None:
-        for name, process in self.programs():
-            if name == program:
-                process.kill()
-                self.killed.append(program)
+        self.killed += self.home.kill(program)
 
     def audit(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.home.run("audit", "--json").stdout or "{}")
@@ -156,7 +146,7 @@ def test_an_hour_of_everything_loses_nothing(tmp_path: Path, capsys: pytest.Capt
         load = Load(home, home.settings)
         after.callback(load.end)
         seconds = MINUTES * 60
-        blows = sorted((chance.uniform(0.1, 0.8) * seconds, program) for program, _ in load.programs())
+        blows = sorted((chance.uniform(0.1, 0.8) * seconds, program) for program, _ in load.home.programs())
         expected = [program for _, program in blows]
         work = after.enter_context(ThreadPoolExecutor(1))
         start, next_round = time.monotonic(), 0.0

@@ -31,8 +31,7 @@ from lakehouse.domains.disorder import Message
 from lakehouse.ledger.acknowledge import Loss
 from lakehouse.naming import CONVERSION_EVENTS
 from lakehouse.settings import Settings, load
-from lakehouse.stack import processes, up
-from lakehouse.stack.files import run_folder
+from lakehouse.stack import up
 from lakehouse_tests.catalogs import rows_of
 from lakehouse_tests.faults.declare import fault
 from lakehouse_tests.home import Home, open_home
@@ -105,10 +104,7 @@ class StreamTrial:
         """End programs as a crash would; without names all of them, and first the one that would start them again."""
         if not programs:
             self.home.supervisor().kill()
-        for record in processes.records(run_folder(self.settings) / "programs"):
-            process = record.process()
-            if process and record.program in (programs or (record.program,)):
-                process.kill()
+        self.home.kill(*(programs or [name for name, _ in self.home.programs()]))
 
     def assert_whole(self) -> None:
         """Every event is in exactly one place, by its number and by its coordinate, and the audit is green."""

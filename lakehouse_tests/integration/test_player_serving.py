@@ -38,8 +38,7 @@ from lakehouse.naming import PLAYER_EVENTS
 from lakehouse.settings import Settings, load
 from lakehouse.stack.api import Api
 from lakehouse_tests.catalogs import rows_of
-from lakehouse_tests.conftest import Stack
-from lakehouse_tests.home import open_home
+from lakehouse_tests.home import Home, open_home
 from lakehouse_tests.stores import (
     Event,
     Scores,
@@ -97,26 +96,25 @@ class Recount:
 class Serving(Stores):
     """The servers, what was sent, and what they say."""
 
-    def __init__(self, stack: Stack, settings: Settings) -> None:
+    def __init__(self, home: Home, settings: Settings) -> None:
         super().__init__(settings)
-        self.stack, self.recount = stack, Recount()
-        self.producer = KafkaProducer(bootstrap_servers=settings.kafka_brokers, acks="all", linger_ms=5, retries=20)
+        self.home, self.recount = home, Recount()
 
     def send(self, count: int, *, seed: int, days: float, end: datetime | None = None) -> None:
         shares = Shares(late=0.02, duplicate=0.03)
         messages = list(player_events(count, seed=seed, days=days, shares=shares, end=end))
-        waiting = [self.producer.send(TOPIC, key=key, value=value) for key, value in messages]
-        self.producer.flush(timeout=120)
-        for future in waiting:
-            future.get(timeout=120)
+        self.produce(*((TOPIC, key, value) for key, value in messages))
         for _, value in messages:
             assert value
             self.recount.add(value)
 
-    def send_broken(self) -> None:
-        for value in BREAKS:
-            self.producer.send(TOPIC, key=b"broken", value=value)
-        self.producer.flush(timeout=60)
+    def produce(self, *messages: tuple[str, bytes | None, bytes | None]) -> None:
+        """Topic, key and value of each. The client is not kept: one that loses its broker leaves sockets open."""
+        with closing(KafkaProducer(bootstrap_servers=self.settings.kafka_brokers, acks="all", linger_ms=5)) as producer:
+            waiting = [producer.send(topic, key=key, value=value) for topic, key, value in messages]
+            producer.flush(timeout=120)
+            for future in waiting:
+                future.get(timeout=120)
 
     def until_served(self, seconds: float = 180) -> None:
         """Wait until PostgreSQL counts as many events as were sent."""
@@ -176,11 +174,10 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
             settings = load()
             for pipeline in (PIPELINE, statistics.PIPELINE):
                 stream.start(settings, pipeline)
-            found = Serving(Stack(settings), settings)
+            found = Serving(home, settings)
             found.send(20_000, seed=1, days=12)
-            found.send_broken()
+            found.produce(*((TOPIC, b"broken", value) for value in BREAKS))
             yield found
-            found.producer.close()
             found.close()
 
 
@@ -386,12 +383,12 @@ def tell_of_twice(serving: Serving, *, count: int, score: int, at: datetime) -> 
     """As the job tells it."""
     total = {"player_id": TWICE, "total_events": count, "event_breakdown": {"player_score": count}, "version": count}
     total |= dict.fromkeys(("first_event_at", "last_event_at"), at.isoformat())
-    serving.producer.send("player.statistics", key=TWICE.encode(), value=json.dumps(total).encode())
+    messages = [("player.statistics", TWICE.encode(), json.dumps(total).encode())]
     for period in ("daily", "weekly", "alltime"):
         key = {"game_id": GAME, "period": period, "period_start": str(begin(period, at.date())), "player_id": TWICE}
         value = json.dumps(key | {"score": score, "version": count}).encode()
-        serving.producer.send("game.leaderboards", key=json.dumps(key).encode(), value=value)
-    serving.producer.flush(timeout=60)
+        messages.append(("game.leaderboards", json.dumps(key).encode(), value))
+    serving.produce(*messages)
 
 
 def check_twice(serving: Serving, *, count: int, score: int, at: datetime) -> None:
@@ -415,7 +412,9 @@ class Client(threading.Thread):
         for number in itertools.count():
             if self.is_told_to_end.is_set():
                 return
-            values = [value for _, value in player_events(50, seed=1_000 + number, days=2) if value]
+            events = [json.loads(value) for _, value in player_events(50, seed=1_000 + number, days=2) if value]
+            # The service says when it took them.
+            values = [json.dumps({n: v for n, v in e.items() if n != "ingested_at"}).encode() for e in events]
             with self.notes.open("ab") as notes:
                 notes.writelines(value + b"\n" for value in values)
             self.acknowledged += self.sent(b"\n".join(values))
@@ -446,7 +445,7 @@ def test_each_acknowledged_event_counts_once_everywhere_whatever_is_killed(servi
     client.start()
     for server in ("sink", "api", "redis", "flink-tasks", "kafka", "postgres", "sink"):
         time.sleep(2)
-        serving.stack.kill(server)
+        assert serving.home.kill(server) == [server]
     serving.redis.flushall()
     time.sleep(4)
     client.is_told_to_end.set()
@@ -488,7 +487,7 @@ def test_the_job_that_counts_begins_with_bronze_and_goes_on_from_its_savepoint(s
         **{"event_id": f"{TWICE}-third", "event_type": "player_score", "player_id": TWICE, "game_id": GAME},
         **{"timestamp": "2026-11-23T12:00:00Z", "data": {"score": 1}},
     }
-    serving.producer.send(TOPIC, key=TWICE.encode(), value=json.dumps(event).encode())
+    serving.produce((TOPIC, TWICE.encode(), json.dumps(event).encode()))
     eventually(lambda: serving.served_totals()[TWICE][0] == 3)
     eventually(lambda: serving.served_scores()[GAME, "alltime", date(1970, 1, 1)] == {TWICE: 13})
 
