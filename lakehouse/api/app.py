@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -15,22 +16,37 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis import RedisError
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as Connection
 
 from lakehouse.api import metrics, problems
 from lakehouse.api.events import MAX_EVENT_BYTES, Message, Refused, accept, ids_of, split
 from lakehouse.api.keys import Allowance, Keyring
-from lakehouse.api.openapi import JSON, LINES, MAX_BATCH, MAX_KEY, START, docs_page, document, swagger_folder
+from lakehouse.api.openapi import (
+    JSON,
+    KEY_PATTERN,
+    LINES,
+    MAX_BATCH,
+    MAX_KEY,
+    START,
+    docs_page,
+    document,
+    swagger_folder,
+)
 from lakehouse.api.problems import RETRY_SECONDS, Problem
+from lakehouse.api.protocol import PATIENCE_SECONDS
 from lakehouse.api.publisher import Header, Publisher, Sendable, Unavailable
 from lakehouse.api.reads import MAX_PLAYERS, Reader
 from lakehouse.api.scope import Scope
+from lakehouse.contracts.contract import ID_LENGTH
 from lakehouse.domains.players.boards import Period
 from lakehouse.naming import PLAYER_EVENTS_TOPIC
 from lakehouse.settings import LOOPBACK
@@ -39,8 +55,6 @@ if TYPE_CHECKING:
     from lakehouse.settings import Settings
 
 MAX_BATCH_BYTES = 5_000_000
-BODY_SECONDS = 10.0
-"""How long a client may take to send a body."""
 HOSTS = [LOOPBACK, "localhost"]
 """Names under which a browser may reach the service: a page of somewhere else cannot give it a name of its own."""
 PAGE_HEADERS = {
@@ -51,6 +65,23 @@ PAGE_HEADERS = {
 }
 ANYBODY = "anybody"
 """Whose idempotency keys they are, where no client has to say who it is."""
+
+
+class IdConvertor(Convertor[str]):
+    """An id in a path: any text, also one of several lines or with slashes."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        """As it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """As it is."""
+        return value
+
+
+register_url_convertor("id", IdConvertor())
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -66,12 +97,12 @@ def create_app(settings: Settings) -> Starlette:
         await app.state.reader.close()
         await app.state.publisher.close()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/api/v1/events", post_event, methods=["POST"]),
             Route("/api/v1/events/batch", post_batch, methods=["POST"]),
-            Route("/api/v1/players/{player_id:path}/statistics", show_statistics),
-            Route("/api/v1/games/{game_id:path}/leaderboards/{period}", show_leaderboard),
+            Route("/api/v1/players/{player_id:id}/statistics", show_statistics),
+            Route("/api/v1/games/{game_id:id}/leaderboards/{period}", show_leaderboard),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", show_metrics),
@@ -81,9 +112,7 @@ def create_app(settings: Settings) -> Starlette:
             Mount("/docs/assets", StaticFiles(directory=swagger_folder())),
         ],
         # A page of somewhere else has no key.
-        middleware=[]
-        if settings.needs_api_keys
-        else [Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False)],
+        middleware=[] if settings.needs_api_keys else [Middleware(OwnHosts)],
         exception_handlers={
             Problem: problems.on_problem,
             HTTPException: problems.on_http_exception,
@@ -92,6 +121,27 @@ def create_app(settings: Settings) -> Starlette:
         },
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False
+    return app
+
+
+class OwnHosts:
+    """Refuses what is meant for another host."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """Answer, or let the application do so."""
+        if scope["type"] == "http" and not self._is_meant(Headers(scope=scope).getlist("host")):
+            problem = Problem(HTTPStatus.BAD_REQUEST, f"Host: expected {' or '.join(HOSTS)}")
+            await problems.respond(problem)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    @staticmethod
+    def _is_meant(hosts: list[str]) -> bool:
+        return len(hosts) == 1 and hosts[0].partition(":")[0].lower() in HOSTS
 
 
 async def post_event(request: Request) -> Response:
@@ -154,7 +204,7 @@ async def post_batch(request: Request) -> Response:
 async def show_statistics(request: Request) -> Response:
     """Totals of a player."""
     allow(request, await owner_of(request, Scope.READ), 1)
-    player = request.path_params["player_id"]
+    player = id_of(request.path_params, "player_id")
     found = await request.app.state.reader.statistics(player)
     if found is None:
         raise Problem(HTTPStatus.NOT_FOUND, "nothing is known of this player")
@@ -168,10 +218,11 @@ async def show_leaderboard(request: Request) -> Response:
     if period not in list(Period):
         raise Problem(HTTPStatus.NOT_FOUND, f"there is no such board: choose from {', '.join(Period)}")
     limit = request.query_params.get("limit", "10")
-    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= MAX_PLAYERS):
+    if not (limit.isascii() and limit.isdecimal() and len(limit) < 10 and 1 <= int(limit) <= MAX_PLAYERS):
         raise Problem(HTTPStatus.BAD_REQUEST, f"limit: expected a whole number from 1 to {MAX_PLAYERS}", field="limit")
-    around = request.query_params.get("around")
-    found = await request.app.state.reader.board(request.path_params["game_id"], Period(period), int(limit), around)
+    around = id_of(request.query_params, "around") if "around" in request.query_params else None
+    game = id_of(request.path_params, "game_id")
+    found = await request.app.state.reader.board(game, Period(period), int(limit), around)
     if found is None:
         raise Problem(HTTPStatus.NOT_FOUND, "the player is not on this board", field="around")
     return answer(found)
@@ -256,12 +307,24 @@ def key_of(request: Request) -> str | None:
     """The idempotency key of a request.
 
     Raises:
-        Problem: it is empty or too long.
+        Problem: it is none.
     """
     key = request.headers.get("idempotency-key")
-    if key is not None and not 0 < len(key) <= MAX_KEY:
-        raise Problem(HTTPStatus.BAD_REQUEST, f"an Idempotency-Key has 1 to {MAX_KEY} characters")
+    if key is not None and not (len(key) <= MAX_KEY and re.fullmatch(KEY_PATTERN, key)):
+        raise Problem(HTTPStatus.BAD_REQUEST, f"an Idempotency-Key has 1 to {MAX_KEY} visible characters of ASCII")
     return key
+
+
+def id_of(asked: Mapping[str, str], name: str) -> str:
+    """An id that is asked for.
+
+    Raises:
+        Problem: no event can carry it.
+    """
+    value = asked[name]
+    if not 0 < len(value) <= ID_LENGTH or "\0" in value:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"an id has 1 to {ID_LENGTH} characters, and no U+0000", field=name)
+    return value
 
 
 async def body_of(request: Request, most: int) -> bytes:
@@ -276,14 +339,18 @@ async def body_of(request: Request, most: int) -> bytes:
         raise too_large
     parts, size = [], 0
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             async for part in request.stream():
                 size += len(part)
                 if size > most:
                     raise too_large
                 parts.append(part)
     except TimeoutError:
-        raise Problem(HTTPStatus.REQUEST_TIMEOUT, f"the body did not come within {BODY_SECONDS:.0f} s") from None
+        raise Problem(
+            HTTPStatus.REQUEST_TIMEOUT,
+            f"the body did not come within {PATIENCE_SECONDS:.0f} s",
+            headers={"Connection": "close"},
+        ) from None
     except ClientDisconnect:
         raise Problem(HTTPStatus.BAD_REQUEST, "the body ended early") from None
     return b"".join(parts)
@@ -313,9 +380,9 @@ async def show_metrics(_: Request) -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-async def openapi(_: Request) -> Response:
+async def openapi(request: Request) -> Response:
     """The description of the service, for machines."""
-    return answer(document())
+    return answer(document(asks_for_keys=request.app.state.keys is not None))
 
 
 async def docs(_: Request) -> Response:

@@ -7,10 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lakehouse.api.events import EARLIEST, LATEST, MAX_DEPTH, MAX_NAME
 from lakehouse.api.problems import MEDIA_TYPE
 from lakehouse.api.reads import MAX_PLAYERS
 from lakehouse.contracts.contract import ID_LENGTH
-from lakehouse.contracts.json_schema import record_schema
+from lakehouse.contracts.json_schema import NO_NUL, record_schema
 from lakehouse.domains.players.boards import Period
 from lakehouse.domains.players.contract import PLAYER_EVENT
 
@@ -19,9 +20,11 @@ Document = dict[str, Any]
 JSON, LINES = "application/json", "application/x-ndjson"
 MAX_BATCH = 10_000
 MAX_KEY = 255
+KEY_PATTERN = "^[!-~]+$"
 EVENT_ID: Document = {
     "type": "string",
     "format": "uuid",
+    "nullable": True,
     "description": "Id of the event; unset: the service gives it one. Sent again with its id, an event counts once.",
 }
 EXAMPLE = {
@@ -33,9 +36,21 @@ EXAMPLE = {
 }
 
 
-_NAME: Document = {"type": "string", "minLength": 1, "maxLength": ID_LENGTH}
+_NAME: Document = {"type": "string", "minLength": 1, "maxLength": ID_LENGTH, "pattern": NO_NUL}
 _WHOLE: Document = {"type": "integer"}
 _TIME: Document = {"type": "string", "format": "date-time"}
+_TIMESTAMP: Document = {
+    "description": "When it happened: between 1900 and 2200, and at most an hour ahead; without an offset in UTC.",
+    "oneOf": [
+        _TIME,
+        {
+            "type": "integer",
+            "description": "Since 1970, in ms.",
+            "minimum": int(EARLIEST.timestamp() * 1000),
+            "maximum": int(LATEST.timestamp() * 1000),
+        },
+    ],
+}
 _STATISTICS: Document = {
     "type": "object",
     "required": ["player_id", "total_events", "event_breakdown", "first_event_at", "last_event_at"],
@@ -49,6 +64,18 @@ _STATISTICS: Document = {
         },
         "first_event_at": _TIME,
         "last_event_at": _TIME,
+    },
+}
+_REFUSED: Document = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["index", "reason"],
+        "properties": {
+            "index": _WHOLE | {"minimum": 0, "description": "Its place among those that were sent, from 0."},
+            "reason": {"type": "string"},
+            "field": {"type": "string", "nullable": True},
+        },
     },
 }
 _LEADERBOARD: Document = {
@@ -73,17 +100,26 @@ _LEADERBOARD: Document = {
 
 
 @cache
-def document() -> Document:
+def document(*, asks_for_keys: bool) -> Document:
     """OpenAPI 3.0, which the page that shows it knows."""
     event = record_schema(PLAYER_EVENT, optional=frozenset({"event_id"}))
     event["properties"]["event_id"] = EVENT_ID
+    event["properties"]["timestamp"] = _TIMESTAMP
+    event["properties"]["data"]["description"] += (
+        f" At most {MAX_DEPTH - 1} objects and arrays inside one another, names of up to {MAX_NAME:,} characters, "
+        "and no U+0000."
+    )
     event["example"] = EXAMPLE
+    many = {"type": "array", "items": _ref("Event"), "minItems": 1, "maxItems": MAX_BATCH}
     return {
         "openapi": "3.0.3",
         "info": {
             "title": "lakehouse: players",
             "version": version("lakehouse"),
-            "description": "Game events come in; an event is answered when all replicas of its topic have it.",
+            "description": "Game events come in; an event is answered when all replicas of its topic have it. "
+            "All errors are problem details: also those of requests that are for none of the paths here (404), by "
+            "another method (405, with `Allow`), for another host or no HTTP that is understood (400), or with a head "
+            "that is too large (431).",
         },
         "paths": {
             "/api/v1/events": {
@@ -97,8 +133,8 @@ def document() -> Document:
                 "post": _ingestion(
                     "Send many events",
                     {
-                        JSON: {"type": "array", "items": _ref("Event"), "maxItems": MAX_BATCH},
-                        LINES: {"type": "string", "description": "An event a line."},
+                        JSON: many,
+                        LINES: many | {"description": "An event a line."},
                     },
                     _ref("Batch"),
                 )
@@ -123,13 +159,10 @@ def document() -> Document:
                 }
             },
             "/healthz": {"get": _question("Say that the service runs")},
-            "/readyz": {
-                "get": _question("Say whether events can be taken", {"503": _problem("The brokers are away.")})
-            },
+            "/readyz": {"get": _question("Say whether events can be taken", {"503": _later("The brokers are away.")})},
             "/metrics": {"get": _text_question("Numbers for Prometheus")},
         },
-        # Where keys are asked for; on loopback they are not, by default.
-        "security": [{"key": []}, {}],
+        "security": [{"key": []}] if asks_for_keys else [],
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             "schemas": {
@@ -148,26 +181,14 @@ def _taken() -> Document:
 
 
 def _batch() -> Document:
-    whole = {"type": "integer", "minimum": 0}
     return {
         "type": "object",
         "required": ["status", "accepted", "event_ids", "refused"],
         "properties": {
             "status": {"type": "string", "enum": ["success", "partial"]},
-            "accepted": whole,
+            "accepted": _WHOLE | {"minimum": 1},
             "event_ids": {"type": "array", "items": {"type": "string", "format": "uuid"}},
-            "refused": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "required": ["index", "reason"],
-                    "properties": {
-                        "index": whole | {"description": "Its place among those that were sent, from 0."},
-                        "reason": {"type": "string"},
-                        "field": {"type": "string", "nullable": True},
-                    },
-                },
-            },
+            "refused": _REFUSED,
         },
     }
 
@@ -184,6 +205,7 @@ def _problem_schema() -> Document:
             "detail": {"type": "string"},
             "field": {"type": "string", "description": "The field that is wrong."},
             "event_ids": {"type": "array", "items": {"type": "string"}, "description": "To send the same again."},
+            "refused": _REFUSED,
         },
     }
 
@@ -196,7 +218,7 @@ def _ingestion(summary: str, bodies: dict[str, Document], taken: Document) -> Do
                 "name": "Idempotency-Key",
                 "in": "header",
                 "required": False,
-                "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]+$"},
+                "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": KEY_PATTERN},
                 "description": "Gives events without an id the same ids each time the request is sent.",
             }
         ],
@@ -209,7 +231,7 @@ def _ingestion(summary: str, bodies: dict[str, Document], taken: Document) -> Do
             "413": _problem("The body is too large."),
             "415": _problem("The body is of another media type."),
             "422": _problem("No event is as it should be."),
-            "503": _problem("The brokers did not take the events: send them again."),
+            "503": _later("The brokers did not take the events: send them again."),
         },
     }
 
@@ -228,23 +250,32 @@ def _found(schema: Document, otherwise: str) -> Document:
         "400": _problem("The question is broken."),
         **_GUARDED,
         "404": _problem(otherwise),
-        "503": _problem("Redis is away: try again."),
+        "503": _later("Redis is away: try again."),
     }
 
 
 def _question(summary: str, more: Document | None = None) -> Document:
     schema = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
     good = {"description": "It is so.", "content": {JSON: {"schema": schema}}}
-    return {"summary": summary, "responses": {"200": good, **(more or {})}}
+    return {"summary": summary, "security": [], "responses": {"200": good, **(more or {})}}
 
 
 def _text_question(summary: str) -> Document:
     content = {"text/plain": {"schema": {"type": "string"}}}
-    return {"summary": summary, "responses": {"200": {"description": "In Prometheus's format.", "content": content}}}
+    good = {"description": "In Prometheus's format.", "content": content}
+    return {"summary": summary, "security": [], "responses": {"200": good}}
 
 
 def _problem(description: str) -> Document:
     return {"description": description, "content": {MEDIA_TYPE: {"schema": _ref("Problem")}}}
+
+
+def _later(description: str) -> Document:
+    return _problem(description) | _header("Retry-After", _WHOLE | {"minimum": 1, "description": "Seconds."})
+
+
+def _header(name: str, schema: Document) -> Document:
+    return {"headers": {name: {"required": True, "schema": schema}}}
 
 
 def _ref(name: str) -> Document:
@@ -252,9 +283,9 @@ def _ref(name: str) -> Document:
 
 
 _GUARDED = {
-    "401": _problem("An API key is needed."),
+    "401": _problem("An API key is needed.") | _header("WWW-Authenticate", {"type": "string", "enum": ["Bearer"]}),
     "403": _problem("The API key does not allow this."),
-    "429": _problem("The API key has used up what it may send: try again after `Retry-After` seconds."),
+    "429": _later("The API key has used up what it may send in a second."),
 }
 
 

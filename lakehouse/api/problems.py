@@ -34,8 +34,8 @@ class Problem(Exception):
         self.status, self.headers, self.more = status, headers, more
 
 
-def respond(problem: Problem) -> Response:
-    """The answer that tells of a problem."""
+def content(problem: Problem) -> bytes:
+    """What tells of a problem."""
     document = {
         "type": "about:blank",
         "title": problem.status.phrase,
@@ -43,8 +43,12 @@ def respond(problem: Problem) -> Response:
         "detail": str(problem),
         **{name: value for name, value in problem.more.items() if value is not None},
     }
-    body = msgspec.json.encode(document)
-    return Response(body, problem.status.value, headers=problem.headers, media_type=MEDIA_TYPE)
+    return msgspec.json.encode(document)
+
+
+def respond(problem: Problem) -> Response:
+    """The answer that tells of a problem."""
+    return Response(content(problem), problem.status.value, headers=problem.headers, media_type=MEDIA_TYPE)
 
 
 async def on_problem(_: Request, error: Exception) -> Response:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from lakehouse.api.app import BODY_SECONDS, create_app
+from lakehouse.api.app import create_app
+from lakehouse.api.protocol import PATIENCE_SECONDS, Protocol
 
 if TYPE_CHECKING:
     from lakehouse.settings import Settings
@@ -22,11 +23,12 @@ def serve(settings: Settings) -> None:
         host=settings.api_host,
         port=settings.api_port,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
+        ws="none",
         lifespan="on",
         access_log=False,
         server_header=False,
-        timeout_keep_alive=int(BODY_SECONDS),
+        timeout_keep_alive=int(PATIENCE_SECONDS),
         timeout_graceful_shutdown=DRAIN_SECONDS,
         log_level="warning",
     )

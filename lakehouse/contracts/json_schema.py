@@ -25,7 +25,18 @@ def record_schema(contract: Contract, *, optional: frozenset[str] = frozenset())
         "additionalProperties": False,
         "required": [path for path, c in fields.items() if c.required and c.name not in optional and "." not in path],
         "properties": {path: _field(column, contract) for path, column in fields.items() if "." not in path},
+        "allOf": [_condition(path, column) for path, column in fields.items() if column.needed_for],
     }
+
+
+def _condition(path: str, column: Column) -> Schema:
+    """What holds where another field has a certain value."""
+    assert column.needed_for
+    name, value = column.needed_for
+    needed = _whole(column)
+    for part in reversed(path.split(".")):
+        needed = {"type": "object", "required": [part], "properties": {part: needed}}
+    return {"anyOf": [{"not": {"properties": {name: {"enum": [value]}}}}, needed]}
 
 
 def _field(column: Column, contract: Contract) -> Schema:
@@ -51,14 +62,12 @@ def _type(column: Column) -> Schema:
     text: Schema = {"type": "string", "minLength": 1, "pattern": NO_NUL}
     if column.max_length:
         text["maxLength"] = column.max_length
-    whole: Schema = {"type": "integer", "format": "int64"}
-    if column.bounds:
-        whole["minimum"], whole["maximum"] = column.bounds
+    whole = _whole(column)
     match column.type:
         case Type.STRING:
             return text
         case Type.IDENTIFIER:
-            return {"oneOf": [text, whole]}
+            return {"oneOf": [text, {"type": "integer"}]}
         case Type.TIMESTAMP:
             return {"oneOf": [{"type": "string", "format": "date-time"}, whole | {"description": "Since 1970, in ms."}]}
         case Type.INT | Type.LONG:
@@ -68,6 +77,13 @@ def _type(column: Column) -> Schema:
             return {"type": "object"}
         case _:
             raise NotImplementedError(f"{column.name}: no JSON schema for {column.type}")
+
+
+def _whole(column: Column) -> Schema:
+    whole: Schema = {"type": "integer", "format": "int64"}
+    if column.bounds:
+        whole["minimum"], whole["maximum"] = column.bounds
+    return whole
 
 
 def _path(column: Column) -> str:
