@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -21,15 +22,16 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
-from lakehouse.api import metrics, problems
+from lakehouse.api import live, metrics, problems
 from lakehouse.api.events import MAX_EVENT_BYTES, Message, Refused, accept, ids_of, split
 from lakehouse.api.keys import Allowance, Keyring
+from lakehouse.api.live import Board, Live, Player, Question
 from lakehouse.api.openapi import (
     JSON,
     KEY_PATTERN,
@@ -63,6 +65,7 @@ PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+LIVE_PAGE = Path(__file__).parent / "page"
 ANYBODY = "anybody"
 """Whose idempotency keys they are, where no client has to say who it is."""
 
@@ -91,6 +94,7 @@ def create_app(settings: Settings) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.publisher = Publisher(settings, PLAYER_EVENTS_TOPIC.name)
         app.state.reader = Reader(settings)
+        app.state.live = Live(app.state.reader)
         app.state.keys = Keyring(settings) if settings.needs_api_keys else None
         app.state.allowance = Allowance(settings.api_events_per_second)
         yield
@@ -103,6 +107,9 @@ def create_app(settings: Settings) -> Starlette:
             Route("/api/v1/events/batch", post_batch, methods=["POST"]),
             Route("/api/v1/players/{player_id:id}/statistics", show_statistics),
             Route("/api/v1/games/{game_id:id}/leaderboards/{period}", show_leaderboard),
+            Route("/api/v1/games/{game_id:id}/leaderboards/{period}/live", show_live),
+            Route("/", live_page),
+            Mount("/page", StaticFiles(directory=LIVE_PAGE)),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", show_metrics),
@@ -214,18 +221,55 @@ async def show_statistics(request: Request) -> Response:
 async def show_leaderboard(request: Request) -> Response:
     """The best players of a game, or those around one."""
     allow(request, await owner_of(request, Scope.READ), 1)
+    board = board_of(request)
+    around = id_of(request.query_params, "around") if "around" in request.query_params else None
+    found = await request.app.state.reader.board(board.game, board.period, board.limit, around)
+    if found is None:
+        raise Problem(HTTPStatus.NOT_FOUND, "the player is not on this board", field="around")
+    return answer(found)
+
+
+async def show_live(request: Request) -> Response:
+    """The best players of a game, and one player, told again whenever they have changed."""
+    allow(request, await owner_of(request, Scope.READ), 1)
+    board = board_of(request)
+    questions: list[Question] = [board]
+    if "player" in request.query_params:
+        questions.append(Player(id_of(request.query_params, "player"), board.game, board.period))
+    if request.app.state.live.is_full:
+        raise Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            f"{live.MAX_LISTENERS:,} follow already, and more cannot: try again",
+            headers={"Retry-After": str(RETRY_SECONDS)},
+        )
+    # A proxy that collects what it passes on would keep news back.
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_listen(request, questions), headers=headers, media_type=live.MEDIA_TYPE)
+
+
+async def _listen(request: Request, questions: list[Question]) -> AsyncIterator[bytes]:
+    """What is to be told, as long as the key holds that it was asked with."""
+    async for told in request.app.state.live.listen(*questions):
+        yield told
+        try:
+            await owner_of(request, Scope.READ)
+        except Problem:
+            return
+
+
+def board_of(request: Request) -> Board:
+    """The board that a request asks for.
+
+    Raises:
+        Problem: there is no such board, or it has not so many players.
+    """
     period = request.path_params["period"]
     if period not in list(Period):
         raise Problem(HTTPStatus.NOT_FOUND, f"there is no such board: choose from {', '.join(Period)}")
     limit = request.query_params.get("limit", "10")
     if not (limit.isascii() and limit.isdecimal() and len(limit) < 10 and 1 <= int(limit) <= MAX_PLAYERS):
         raise Problem(HTTPStatus.BAD_REQUEST, f"limit: expected a whole number from 1 to {MAX_PLAYERS}", field="limit")
-    around = id_of(request.query_params, "around") if "around" in request.query_params else None
-    game = id_of(request.path_params, "game_id")
-    found = await request.app.state.reader.board(game, Period(period), int(limit), around)
-    if found is None:
-        raise Problem(HTTPStatus.NOT_FOUND, "the player is not on this board", field="around")
-    return answer(found)
+    return Board(id_of(request.path_params, "game_id"), Period(period), int(limit))
 
 
 async def publish(request: Request, messages: list[Message]) -> None:
@@ -359,6 +403,11 @@ async def body_of(request: Request, most: int) -> bytes:
 def answer(told: Any) -> Response:
     """Told as JSON."""
     return Response(msgspec.json.encode(told), media_type=JSON)
+
+
+async def live_page(_: Request) -> Response:
+    """The page that shows boards and players as they change."""
+    return FileResponse(LIVE_PAGE / "index.html", headers=PAGE_HEADERS)
 
 
 async def healthz(_: Request) -> Response:

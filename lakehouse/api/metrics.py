@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 ACCEPTED = Counter("lakehouse_events_accepted", "Events that all replicas of the topic have.")
 REFUSED = Counter("lakehouse_events_refused", "Events that are not as they should be.")
+LISTENERS = Gauge("lakehouse_live_listeners", "Streams of the live page that are open.")
 _SECONDS = Histogram(
     "lakehouse_ingest_seconds",
     "Time from a request for ingestion to its answer, failed ones included.",

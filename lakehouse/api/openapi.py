@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lakehouse.api import live
 from lakehouse.api.events import EARLIEST, LATEST, MAX_DEPTH, MAX_NAME
 from lakehouse.api.problems import MEDIA_TYPE
 from lakehouse.api.reads import MAX_PLAYERS
@@ -152,10 +153,32 @@ def document(*, asks_for_keys: bool) -> Document:
                     "parameters": [
                         _in_path("game_id", _NAME),
                         _in_path("period", {"type": "string", "enum": list(Period)}),
-                        _in_query("limit", {"type": "integer", "minimum": 1, "maximum": MAX_PLAYERS, "default": 10}),
+                        _LIMIT,
                         _in_query("around", _NAME | {"description": "A player, with neighbours above and below."}),
                     ],
                     "responses": _found(_ref("Leaderboard"), "There is no such board, or the player is not on it."),
+                }
+            },
+            "/api/v1/games/{game_id}/leaderboards/{period}/live": {
+                "get": {
+                    "summary": "The same and one player, as a stream that tells what has changed",
+                    "description": _EVENTS,
+                    "parameters": [
+                        _in_path("game_id", _NAME),
+                        _in_path("period", {"type": "string", "enum": list(Period)}),
+                        _LIMIT,
+                        _in_query("player", _NAME | {"description": "A player to tell about, too."}),
+                    ],
+                    "responses": {
+                        "200": {
+                            "description": "Server-sent events, without an end.",
+                            "content": {live.MEDIA_TYPE: {"schema": {"type": "string"}}},
+                        },
+                        "400": _problem("The question is broken."),
+                        **_GUARDED,
+                        "404": _problem("There is no such board."),
+                        "503": _problem("Too many follow already: try again."),
+                    },
                 }
             },
             "/healthz": {"get": _question("Say that the service runs")},
@@ -282,6 +305,15 @@ def _ref(name: str) -> Document:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+_LIMIT = _in_query("limit", {"type": "integer", "minimum": 1, "maximum": MAX_PLAYERS, "default": 10})
+_EVENTS = (
+    f"Each event comes at first, and again when what it tells has changed, at most every {live.POLL_SECONDS:.0f} s.\n\n"
+    "- `board`: a `Leaderboard`, without players where nobody has a score\n"
+    "- `player`: `player_id`, `statistics` (a `Statistics`), `around` (a `Leaderboard`); null where there is nothing\n"
+    "- `away`: `detail`; Redis does not answer, and the stream goes on when it does\n\n"
+    f"Without news a comment comes every {live.HEARTBEAT_SECONDS:.0f} s. The stream ends when the service does, or "
+    "when the key does not hold any more."
+)
 _GUARDED = {
     "401": _problem("An API key is needed.") | _header("WWW-Authenticate", {"type": "string", "enum": ["Bearer"]}),
     "403": _problem("The API key does not allow this."),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import resource
+import socket
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import uvicorn
+from starlette.applications import Starlette
 
 from lakehouse.api.app import create_app
 from lakehouse.api.protocol import PATIENCE_SECONDS, Protocol
@@ -16,19 +21,42 @@ DRAIN_SECONDS = 15
 """How long requests under way may take when the service is told to end."""
 
 
+class _Server(uvicorn.Server):
+    """A server that does not wait for streams, which have no end of their own."""
+
+    def __init__(self, app: Starlette, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.live.close()
+        await super().shutdown(sockets)
+
+
 def serve(settings: Settings) -> None:
-    """Serve until told to end: then no more requests are taken, and those under way are answered."""
-    uvicorn.run(
-        create_app(settings),
-        host=settings.api_host,
-        port=settings.api_port,
-        loop="uvloop",
-        http=Protocol,
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=int(PATIENCE_SECONDS),
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-        log_level="warning",
+    """Serve until told to end: then no more requests are taken, those under way are answered, and streams end."""
+    # Each stream is an open file, and many systems allow but a thousand of them until they are asked.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    app = create_app(settings)
+    server = _Server(
+        app,
+        uvicorn.Config(
+            app,
+            host=settings.api_host,
+            port=settings.api_port,
+            loop="uvloop",
+            http=Protocol,
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=int(PATIENCE_SECONDS),
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            log_level="warning",
+        ),
     )
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(1)

@@ -22,7 +22,7 @@ class Api(Service):
     memory_mb = 150
 
     def address(self, settings: Settings) -> str:
-        """Of the service; `/docs` there shows what it takes."""
+        """Of the service: a live page, and `/docs`, which shows what it takes."""
         return f"http://{settings.api_address}:{settings.api_port}"
 
     def ports(self, settings: Settings) -> tuple[Port, ...]:
