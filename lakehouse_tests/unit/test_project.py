@@ -69,7 +69,7 @@ def test_dbt_parses_the_project_without_a_server() -> None:
 
 
 def test_lock_files_hold_no_address() -> None:
-    for path in PROJECT.rglob("*.lock"):
+    for path in (*PROJECT.rglob("*.lock"), *PROJECT.rglob("package-lock.json")):
         if ".venv" not in path.parts:
             assert not re.search(r"https?://|--index-url", path.read_text()), path.name
 
