@@ -143,7 +143,7 @@ def document(*, asks_for_keys: bool) -> Document:
             "/api/v1/players/{player_id}/statistics": {
                 "get": {
                     "summary": "Totals of a player",
-                    "parameters": [_in_path("player_id", _NAME)],
+                    "parameters": [_in_path("player_id", _NAME | {"example": EXAMPLE["player_id"]})],
                     "responses": _found(_ref("Statistics"), "Nothing is known of this player."),
                 }
             },
@@ -151,7 +151,7 @@ def document(*, asks_for_keys: bool) -> Document:
                 "get": {
                     "summary": "The best players of a game, or those around one",
                     "parameters": [
-                        _in_path("game_id", _NAME),
+                        _in_path("game_id", _NAME | {"example": EXAMPLE["game_id"]}),
                         _in_path("period", {"type": "string", "enum": list(Period)}),
                         _LIMIT,
                         _in_query("around", _NAME | {"description": "A player, with neighbours above and below."}),

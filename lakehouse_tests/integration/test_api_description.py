@@ -12,14 +12,17 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import strategies as st
+from redis import Redis
 from schemathesis import Case, CheckFunction
 from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
+from lakehouse.adapters.redis.client import connection_options
 from lakehouse.api.events import EARLIEST, LATEST
 from lakehouse.api.keys import create
-from lakehouse.api.openapi import LINES, document
+from lakehouse.api.openapi import EXAMPLE, LINES, document
 from lakehouse.api.scope import Scope
+from lakehouse.domains.players.boards import Period, begin_of, board_key, statistics_key, turned_key
 from lakehouse.settings import load
 from lakehouse.stack import up
 from lakehouse_tests.integration.conftest import Service
@@ -108,6 +111,14 @@ class Asked:
 
 @pytest.fixture(scope="module")
 def asked(service: Service) -> Iterator[Asked]:
+    with Redis(**connection_options(load())) as redis:
+        player, game = EXAMPLE["player_id"], EXAMPLE["game_id"]
+        at = NOW.isoformat()
+        totals = {"total_events": 1, "event_player_score": 1, "first_event": at, "last_event": at}
+        redis.hset(statistics_key(player), mapping=totals)
+        for period in Period:
+            redis.set(turned_key(period), begin_of(period, datetime.now(UTC).date()).isoformat())
+            redis.zadd(board_key(game, period), {player: 100})
     found = Asked(service)
     yield found
     found.check()
