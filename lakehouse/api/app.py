@@ -6,7 +6,7 @@ import asyncio
 import math
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -249,12 +249,13 @@ async def show_live(request: Request) -> Response:
 
 async def _listen(request: Request, questions: list[Question]) -> AsyncIterator[bytes]:
     """What is to be told, as long as the key holds that it was asked with."""
-    async for told in request.app.state.live.listen(*questions):
-        yield told
-        try:
-            await owner_of(request, Scope.READ)
-        except Problem:
-            return
+    async with aclosing(request.app.state.live.listen(*questions)) as stream:
+        async for told in stream:
+            yield told
+            try:
+                await owner_of(request, Scope.READ)
+            except Problem:
+                return
 
 
 def board_of(request: Request) -> Board:
