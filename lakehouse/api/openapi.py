@@ -28,7 +28,7 @@ EVENT_ID: Document = {
     "nullable": True,
     "description": "Id of the event; unset: the service gives it one. Sent again with its id, an event counts once.",
 }
-EXAMPLE = {
+EXAMPLE: Document = {
     "event_type": "player_score",
     "player_id": "player-0001",
     "game_id": "game-01",
