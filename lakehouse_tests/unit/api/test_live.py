@@ -181,6 +181,6 @@ def test_only_so_many_may_listen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_is_described() -> None:
-    told = document()["paths"]["/api/v1/games/{game_id}/leaderboards/{period}/live"]["get"]
+    told = document(asks_for_keys=True)["paths"]["/api/v1/games/{game_id}/leaderboards/{period}/live"]["get"]
     assert list(told["responses"]["200"]["content"]) == [live.MEDIA_TYPE]
     assert all(f"`{event}`" in told["description"] for event in (Board.event, Player.event, "away"))
