@@ -57,9 +57,9 @@ class Record(Struct):
     event_type: str
     player_id: str
     game_id: str
-    timestamp: str
+    timestamp: datetime
     data: Raw
-    ingested_at: str
+    ingested_at: datetime
 
 
 class Message(NamedTuple):
@@ -112,7 +112,7 @@ def accept(body: bytes | Raw, now: datetime, given_id: uuid.UUID | None = None) 
             _text(event.game_id, "game_id"),
             _time(event.timestamp, now),
             event.data,
-            now.isoformat(),
+            now,
         )
         if event.event_type == SCORE_EVENT:
             _check_score(data.get("score"))
@@ -165,7 +165,7 @@ def _text(value: str | int, field: str) -> str:
     return text
 
 
-def _time(value: str | int, now: datetime) -> str:
+def _time(value: str | int, now: datetime) -> datetime:
     try:
         if isinstance(value, int):
             at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=value)
@@ -180,7 +180,7 @@ def _time(value: str | int, now: datetime) -> str:
         raise Refused("not between 1900 and 2200", "timestamp")
     if at > now + FUTURE:
         raise Refused("more than 1 h ahead of now", "timestamp")
-    return at.isoformat()
+    return at
 
 
 def _check_score(score: Any) -> None:

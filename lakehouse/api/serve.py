@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import socket
 import sys
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 DRAIN_SECONDS = 15
 """How long requests under way may take when the service is told to end."""
+UNSEARCHED = 50_000
+"""New objects after which a search for cycles begins: Python's 700 are those of a few requests."""
 
 
 class _Server(uvicorn.Server):
@@ -39,6 +42,10 @@ def serve(settings: Settings) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     app = create_app(settings)
+    # What requests leave behind goes by itself; looking for cycles in it, and in all that was imported, is a fifth of
+    # the work.
+    gc.freeze()
+    gc.set_threshold(UNSEARCHED)
     server = _Server(
         app,
         uvicorn.Config(

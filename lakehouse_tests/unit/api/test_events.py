@@ -43,9 +43,9 @@ def test_an_event_is_completed() -> None:
         "event_type": "player_score",
         "player_id": "p1",
         "game_id": "g1",
-        "timestamp": "2026-05-01T09:59:00+00:00",
+        "timestamp": "2026-05-01T09:59:00Z",
         "data": {"score": 10, "text": "“ü”"},
-        "ingested_at": "2026-05-01T12:00:00+00:00",
+        "ingested_at": "2026-05-01T12:00:00Z",
     }
     assert (message.key, message.event_type) == (b"p1", "player_score")
     assert UUID(message.event_id).version == 4
