@@ -12,12 +12,13 @@ import os
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
-from kafka import KafkaConsumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
@@ -86,18 +87,33 @@ def judge_stream(catalog: SqlCatalog, topic: str, repeats: Path, queue: str, bro
     }
 
 
+def judge_topic(topic: str, ids: Path) -> dict[str, Any]:
+    """Verdict over the messages of a topic, which hold the ids."""
+    found = [EVENT_ID.search(message.value() or b"") for message in _messages(topic)]
+    stored = pa.array((match.group(1).decode() if match else "?" for match in found), pa.string())
+    return {**compare(read_ids(ids), pa.table({"id": stored}), None), "rows": len(stored)}
+
+
 def _keys(topic: str) -> set[str]:
-    consumer = KafkaConsumer(bootstrap_servers=os.environ["BENCH_KAFKA"], enable_auto_commit=False)
+    return {(message.key() or b"").decode() for message in _messages(topic)}
+
+
+def _messages(topic: str) -> Iterator[Message]:
+    """All that lie in a topic."""
+    consumer = Consumer({"bootstrap.servers": os.environ["BENCH_KAFKA"], "group.id": "judge"})
     try:
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-        ends = consumer.end_offsets(partitions)
+        partitions = [
+            TopicPartition(topic, number, 0) for number in consumer.list_topics(topic).topics[topic].partitions
+        ]
+        bounds = [consumer.get_watermark_offsets(partition) for partition in partitions]
         consumer.assign(partitions)
-        consumer.seek_to_beginning()
-        found: set[str] = set()
-        while any(consumer.position(partition) < end for partition, end in ends.items()):
-            for records in consumer.poll(timeout_ms=500).values():
-                found |= {record.key.decode() for record in records}
-        return found
+        waiting = sum(end - low for low, end in bounds)
+        while waiting:
+            for message in consumer.consume(min(10_000, waiting), 5.0):
+                if error := message.error():
+                    raise KafkaException(error)
+                waiting -= 1
+                yield message
     finally:
         consumer.close()
 
@@ -119,14 +135,18 @@ def _make_up(table: Table) -> dict[str, Any]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("table", help="namespace.name")
+    parser.add_argument("table", help="namespace.name; with `--is-topic` a topic")
     parser.add_argument("ids", type=Path)
     parser.add_argument("--expected", type=int, help="so many of the produced ids had to land; default: all")
     parser.add_argument("--topic", help="judge the dead letters of this topic, too")
     parser.add_argument("--broken", type=Path, help="ids of the messages that had to become dead letters")
     parser.add_argument("--repeats", type=Path, help="ids that had to become rows of the duplicates")
     parser.add_argument("--queue", help="topic of the broken messages, instead of the table of dead letters")
+    parser.add_argument("--is-topic", action="store_true", help="judge the messages of a topic, which hold the ids")
     arguments = parser.parse_args()
+    if arguments.is_topic:
+        sys.stdout.write(json.dumps(judge_topic(arguments.table, arguments.ids)) + "\n")
+        raise SystemExit
     lake = SqlCatalog("lake", uri=os.environ["BENCH_CATALOG_URI"], warehouse=os.environ["BENCH_WAREHOUSE"])
     result = judge(lake, arguments.table, arguments.ids, arguments.expected)
     if arguments.queue:

@@ -43,10 +43,20 @@ from lakehouse.stack.trino import Trino
 
 SERVERS = ("postgres", "kafka", "trino")
 """Of a stack of our own, where a benchmark does not say otherwise."""
-ENGINES = (*SERVERS, "flink", "spark")
+ENGINES = (*SERVERS, "flink", "spark", "redis", "api")
 LONGEST_QUERY = 32_000_000
 """Characters of a statement; Trino's default of 1,000,000 would refuse an INSERT of 5,000 events."""
-PACKAGES = ("pyarrow", "pyiceberg", "duckdb", "confluent-kafka", "trino")
+PACKAGES = (
+    "pyarrow",
+    "pyiceberg",
+    "duckdb",
+    "confluent-kafka",
+    "trino",
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "psycopg2-binary",
+)
 ARTIFACTS = {
     "trino_server": ("trino", "trino-server"),
     "kafka": ("kafka", "kafka-server"),
@@ -66,6 +76,8 @@ class Lab:
     """For files of ids."""
     catalog: SqlCatalog = field(init=False)
     admin: KafkaAdmin = field(init=False)
+    peers: dict[str, psutil.Process] = field(default_factory=dict)
+    """Servers that a benchmark has started beside those of the stack, by name."""
     _topics: list[str] = field(default_factory=list)
     _tables: list[str] = field(default_factory=list)
 
@@ -119,7 +131,7 @@ class Lab:
     def engines(self) -> dict[str, float]:
         """CPU seconds that each program of a server has used so far, its children included."""
         records = processes.records(run_folder(self.settings) / "programs")
-        wanted = {r.program: r.process() for r in records if r.program.partition("-")[0] in ENGINES}
+        wanted = {r.program: r.process() for r in records if r.program.partition("-")[0] in ENGINES} | self.peers
         return {name: _family_cpu(process) for name, process in wanted.items() if process}
 
 
@@ -182,9 +194,9 @@ def configured(server: type[Server], file: str, change: Callable[[str], str]) ->
 def _start(
     home: Path, after: contextlib.ExitStack, console: Console, servers: Sequence[str], chosen: dict[str, Any]
 ) -> Settings:
-    names = ("kafka_port", "trino_port", "db_port", "flink_port", "spark_port")
-    values = chosen | dict(zip(names, _free_ports(len(names)), strict=True))
-    here = ("kafka_bootstrap_servers", "trino_host", "db_host", "flink_url", "spark_remote", "warehouse")
+    names = ("kafka_port", "trino_port", "db_port", "flink_port", "spark_port", "redis_port", "api_port")
+    values = chosen | dict(zip(names, free_ports(len(names)), strict=True))
+    here = ("kafka_bootstrap_servers", "trino_host", "db_host", "flink_url", "spark_remote", "redis_host", "warehouse")
     values |= dict.fromkeys(here, "")
     with mock.patch.dict(os.environ, {"LAKEHOUSE_HOME": str(home)}):  # the generated passwords are found by it
         settings = settings_module.load(home=home, **values)
@@ -198,7 +210,7 @@ def _start(
         return settings_module.load(home=home, **values)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on, nor on the one after each: some servers take two in a row."""
     with contextlib.ExitStack() as held:
         found: list[int] = []

@@ -66,8 +66,18 @@ def judge(lab: Lab, table: str, produced: Produced, *, expected: int | None = No
 
 
 def ask_judge(lab: Lab, table: str, ids: Path, *more: str) -> Sample:
-    """The verdict of `judge.py`, run as a script on its own."""
-    command = [sys.executable, str(Path(__file__).with_name("judge.py")), f"bronze.{table}", str(ids), *more]
+    """The verdict of `judge.py` over a bronze table, and more."""
+    return _ask_judge(lab, f"bronze.{table}", str(ids), *more)
+
+
+def judge_topic(lab: Lab, topic: str, ids: Path) -> Sample:
+    """The verdict of `judge.py` over a topic whose messages hold the ids."""
+    return _ask_judge(lab, topic, str(ids), "--is-topic")
+
+
+def _ask_judge(lab: Lab, *arguments: str) -> Sample:
+    """Run it as a script on its own."""
+    command = [sys.executable, str(Path(__file__).with_name("judge.py")), *arguments]
     done = subprocess.run(  # noqa: S603
         command, env=lab.environment(), cwd=lab.folder, capture_output=True, text=True, check=False
     )

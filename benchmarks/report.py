@@ -57,7 +57,10 @@ def render(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
-NAMES = ("microbatch", "ingestion", "latency", "history", "compaction", "backfill", "streaming", "growth", "dimension")
+NAMES = (
+    *("microbatch", "ingestion", "latency", "history", "compaction", "backfill", "streaming", "growth", "dimension"),
+    "http_ingest",
+)
 
 
 def update_readme(names: tuple[str, ...] = NAMES) -> None:
