@@ -257,7 +257,8 @@ def places(answer: requests.Response) -> list[tuple[int, str, int]]:
         ("games/g/leaderboards/daily?limit=0", 400),
         ("games/g/leaderboards/daily?limit=101", 400),
         ("games/g/leaderboards/daily?limit=x", 400),
-        ("games/%2F..%2F%00/leaderboards/daily", 200),
+        ("games/%2F..%2F/leaderboards/daily", 200),
+        ("games/%00/leaderboards/daily", 400),
     ],
 )
 def test_what_is_not_there_is_told(serving: Serving, path: str, status: int) -> None:
