@@ -219,7 +219,13 @@ def test_partitions_added_later_are_read_from_their_beginning(feed: Feed, admin:
 def test_the_check_passes_in_the_run_that_landed_the_records(feed: Feed) -> None:
     sent = feed.send(mixed(100))
     (check,) = run_job().get_asset_check_evaluations()
-    assert (check.check_name, check.passed) == ("every_offset_is_accounted_for", True)
+    assert check.check_name == "every_offset_is_accounted_for"
+    # The verdict is of all topics of the table, and other tests leave theirs with a gap.
+    accounts: Any = check.metadata["accounts"].value
+    assert check.passed == (not any(account["gaps"] for account in accounts))
+    gaps = [account["gaps"] for account in accounts if account["source"] == feed.topic]
+    assert gaps
+    assert not any(gaps)
     assert check.metadata["bronze"].value == sum(message.error_type is None for message in sent)
     assert check.metadata["dead_letters"].value == sum(message.error_type is not None for message in sent)
 
