@@ -32,11 +32,11 @@ BATCH = "serving:batch"
 """Key: number of the batch that was written last."""
 _NEW = "serving:new:"
 """Before the key of a board that is being made again."""
-ROWS = 10_000
+ROWS = 1_000
 """That go in one trip when all is made again."""
 
 
-class Totals(Struct, frozen=True):
+class Totals(Struct, frozen=True, gc=False):
     """Totals of a player: a message of `player.statistics`, as both stores take it."""
 
     player_id: str
@@ -47,7 +47,7 @@ class Totals(Struct, frozen=True):
     version: int
 
 
-class Score(Struct, frozen=True):
+class Score(Struct, frozen=True, gc=False):
     """Score of a player on a board: a message of `game.leaderboards`, as both stores take it."""
 
     game_id: str
@@ -70,15 +70,16 @@ class Cache:
         return int(number) if number else None
 
     def write(self, totals: Sequence[Totals], scores: Sequence[Score], batch: int, now: datetime) -> None:
-        """What changed, and the number of the batch it came with, in one go."""
+        """What changed, then the number of the batch it came with: where it breaks off, the number is the old one."""
         begins = self.begins()
-        with self.redis.pipeline(transaction=True) as pipe:
+        # In a transaction, nobody could read for as long as a whole batch takes.
+        with self.redis.pipeline(transaction=False) as pipe:
             _put_totals(pipe, totals, now)
             for key, end in _put_scores(pipe, scores, begins, now.date()).items():
                 if end:
                     pipe.expireat(key, end)
-            pipe.set(BATCH, batch)
             pipe.execute()
+        self.redis.set(BATCH, batch)
 
     def turn(self, connection: Connection, now: datetime) -> None:
         """At the end of a period, put its boards away under its date, and bring out those that have begun."""

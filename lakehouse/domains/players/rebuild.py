@@ -23,6 +23,14 @@ KNOWS_BETTER = "lake.version > old.version or (lake.version = old.version and la
 KNOWS_SCORE_BETTER = (
     "lake.version > old.version or (lake.version = old.version and lake.repeated_events <> old.repeated_events)"
 )
+LEAVE_OUT = f"""
+delete from new_statistics as lake using players.player_statistics as old
+where old.player_id = lake.player_id and not ({KNOWS_BETTER});
+delete from new_scores as lake using players.scores as old
+where old.game_id = lake.game_id and old.period = lake.period and old.period_start = lake.period_start
+    and old.player_id = lake.player_id and not ({KNOWS_SCORE_BETTER})
+"""
+"""What PostgreSQL knows as well: taking it would change nothing, and lock each row all the same."""
 TAKE_STATISTICS = f"""
 insert into players.player_statistics as old
 select player_id, total_events, event_breakdown, first_event_at, last_event_at, version, now(), repeats
@@ -68,6 +76,7 @@ def rebuild(settings: Settings) -> Rebuilt:
     ):
         batch = next_batch(cursor)
         stage(cursor, lake)
+        cursor.execute(LEAVE_OUT)
         taken = 0
         for statement in (TAKE_STATISTICS, TAKE_SCORES):
             cursor.execute(statement)
