@@ -1,14 +1,13 @@
-"""Events that an HTTP service takes in a second, and a CPU second of its own, against the usual one and a tuned one.
+"""Events that an HTTP service takes in a second, and for a CPU second of its own, against two in FastAPI.
 
 The services take the same requests of 1, 100 and 1,000 events, one process each, and answer when the broker has the
-events on all replicas. A client in a process of its own, over connections that stay, asks as fast as answers come;
-the services take turns, after a warm-up of each. CPU is that of the service's process alone: client and broker have
-the same to do for all. The client, the service and the broker share the machine's cores.
+events on all replicas. A client in a process of its own, over connections that stay, asks as fast as answers come; the
+services take turns, after a warm-up of each. CPU is that of the service's process alone: client and broker have the
+same to do for all. The client, the service and the broker share the machine's cores.
 
 Latencies are those at half the rate that was found, for each service its own: the moments of the requests are fixed
 beforehand, at random, and a latency begins when its request was due. Exact means: the ids of the acknowledged events,
-which the client wrote down, are those in the topic, each once, judged by a script that imports nothing of the
-product.
+which the client wrote down, are those in the topic, each once, judged by a script that imports nothing of the product.
 """
 
 from __future__ import annotations

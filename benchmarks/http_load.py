@@ -1,4 +1,4 @@
-"""Requests to an HTTP service over connections that stay: as fast as answers come, or at a rate.
+"""Requests to an HTTP service from a process of its own, as fast as answers come or at a rate.
 
 At a rate the moments of all requests are fixed beforehand, at random, and a latency begins when its request was due,
 not when there was a connection for it: so a service that stops for a while is blamed for all that would have come
@@ -47,7 +47,7 @@ class Posts:
         self._templates = [_post(of[0], "") if size == 1 else _post(f"[{','.join(of)}]", "/batch") for of in bodies]
 
     def __call__(self, number: int) -> bytes:
-        """The request of a number, whole."""
+        """Make a request."""
         first = number * self.size
         return self._templates[number % len(self._templates)] % tuple(range(first, first + self.size))
 
@@ -67,7 +67,7 @@ class Boards:
     size = 1
 
     def __call__(self, number: int) -> bytes:
-        """The request of a number, whole."""
+        """Make a request."""
         path = f"/api/v1/games/{game(number % GAMES)}/leaderboards/alltime"
         return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
@@ -86,7 +86,7 @@ class Connection(asyncio.Protocol):
         self.number, self.due = 0, 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep it, to write to."""
+        """Keep what requests are written to."""
         self.transport = cast(asyncio.Transport, transport)
 
     def ask(self, number: int, due: float, request: bytes) -> None:
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Take a piece of an answer."""
+        """Put an answer together."""
         self._held += data
         head = self._held.find(b"\r\n\r\n")
         if head < 0:

@@ -4,8 +4,7 @@ Both take the same requests, check the same fields (`event_type`, `player_id`, `
 event as the service does, and answer when the brokers have it on all replicas. They do not look into `data` for what
 the stream behind the topic would refuse.
 
-- ``usual``: Pydantic, and for each event `produce` and `flush`, in the threads that FastAPI has for handlers that
-  wait.
+- ``usual``: Pydantic, and for each event `produce` and `flush`, in the threads that FastAPI has for handlers that wait.
 - ``tuned``: `msgspec` instead of Pydantic, one idempotent producer that gathers messages for as long as the service
   does, and a future a message, which its delivery report fulfils.
 """

@@ -229,14 +229,12 @@ def free_ports(count: int) -> list[int]:
 
 
 def _family_cpu(process: psutil.Process) -> float:
-    """User and system time of a process, of its children that live, and of those that ended and were waited for."""
-    own = process.cpu_times()
-    total = own.user + own.system + own.children_user + own.children_system
-    for child in process.children(recursive=True):
+    """User and system time of a process and of its children that live, each with those that it has waited for."""
+    total = 0.0
+    for member in (process, *process.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
-            times = child.cpu_times()
-            total += times.user + times.system
-    return float(total)
+            total += sum(member.cpu_times()[:4])
+    return total
 
 
 def _cpu_model() -> str:

@@ -59,7 +59,7 @@ def render(results: list[Result]) -> str:
 
 NAMES = (
     *("microbatch", "ingestion", "latency", "history", "compaction", "backfill", "streaming", "growth", "dimension"),
-    "http_ingest",
+    *("http_ingest", "serving"),
 )
 
 

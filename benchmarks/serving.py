@@ -1,16 +1,17 @@
 """What the serving sink takes into PostgreSQL and Redis in a second, against consumers that count by themselves.
 
 The events are of 20,000 players in 50 games, half of them scores, each player as busy as another. They lie in Kafka
-before a round, as Flink writes them, and so do the totals and scores that it counts: after each 20,000 events, as
-many as one of its batches of a second takes at most, those that changed. The sink takes the events and all of these;
-its peers take the events alone, from topics of their own with the first of them, because they are slower, and count.
-Rates are events a second. A round is a process and empty stores, from when imports are done to the last commit;
-rounds take turns. CPU is that of the process and of Kafka, PostgreSQL and Redis. Exact means: totals and boards of
-both stores are those of a recount in plain Python.
+before a round, as Flink writes them, and so do the totals and scores that it counts: after each 20,000 events, as many
+as one of its batches of a second takes at most, those that changed. The sink takes the events and all of these; its
+peers take the events alone, from topics of their own with the first of them, because they are slower, and count; the
+boards that (a) writes anew hold few players therefore, which is cheap for it. Rates are events a second. A round is a
+process and empty stores, from when imports are done to the last commit; rounds take turns. CPU is that of the process
+and of Kafka, PostgreSQL and Redis. Exact means: totals and boards of both stores are those of a recount in plain
+Python.
 
 While the sink is at work in one more round, boards are read by HTTP at a rate whose moments are fixed beforehand. For
-the rebuild, bronze holds an event of each of so many players, half of them with scores; PostgreSQL is filled by a
-first rebuild, then Redis is emptied, and the command runs again: that is measured, from its start to its end.
+the rebuild, bronze holds an event of each of so many players, half of them with scores; PostgreSQL is filled by a first
+rebuild, then Redis is emptied, and the command runs again: that is measured, from its start to its end.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import argparse
 import random
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections import Counter
@@ -47,12 +47,13 @@ from lakehouse.domains.players.cache import Score, Totals
 from lakehouse.domains.players.contract import PLAYER_EVENT
 from lakehouse.domains.players.schema import ensure_schema
 from lakehouse.domains.players.serving import EVENT
+from lakehouse.domains.players.statistics import PIPELINE
 from lakehouse.naming import GAME_LEADERBOARDS, PLAYER_EVENTS_PROCESSED, PLAYER_EVENTS_TOPIC, PLAYER_STATISTICS, Topic
 from lakehouse_tests.stores import Event, Stores, count_scores, count_totals
 
 SERVERS = ("postgres", "kafka", "redis", "api")
-MINI_BATCH = 20_000
-"""Events; `statistics.py` says so to Flink."""
+MINI_BATCH = int(PIPELINE.settings["table.exec.mini-batch.size"])
+"""Events."""
 READS_PER_SECOND, READ_SECONDS, READERS = 200, 20, 16
 READ_P99_MS, REBUILD_SECONDS = 5.0, 30.0
 OURS, USUAL, TUNED = "lakehouse", "usual", "tuned"
@@ -108,8 +109,7 @@ def counted(told: Sequence[Event]) -> Iterator[tuple[Topic, Message]]:
                 places.add(place)
         for player in players:
             count = kinds[player].total()
-            first_at, last_at = times[player]
-            totals = Totals(player, count, dict(kinds[player]), first_at, last_at, count)
+            totals = Totals(player, count, dict(kinds[player]), times[player][0], times[player][1], count)
             yield PLAYER_STATISTICS, (player.encode(), msgspec.json.encode(totals))
         for place in places:
             key = msgspec.json.encode(dict(zip(GAME_LEADERBOARDS.key.split(", "), place, strict=True)))
@@ -143,7 +143,7 @@ def verdict(stores: Stores, told: Sequence[Event]) -> Sample:
         stores.check_boards(count_scores(told))
     except AssertionError as error:
         return {"exact": False, "told": str(error)[:500]}
-    return {"exact": stores.sql("select count(*) from players.events") == [(len(told),)]}
+    return {"exact": taken(stores) == len(told)}
 
 
 def measure(
@@ -162,28 +162,26 @@ def measure(
     return sample
 
 
-def read_under_load(lab: Lab, stores: Stores, ours: Contender, progress: Progress) -> Sample:
+def read_under_load(lab: Lab, stores: Stores, count: int, progress: Progress) -> Sample:
     """Ask for boards while the sink is at work."""
     empty(lab, stores)
-    is_at_work, done = threading.Event(), threading.Event()
-
-    def sink() -> None:
-        try:
-            run_child(lab, ours.arguments, lambda rows: is_at_work.set() if rows else None, tag="sink")
-        finally:
-            is_at_work.set()
-            done.set()
-
-    thread = threading.Thread(target=sink)
-    thread.start()
-    is_at_work.wait()
-    what = [lab.settings.api_port, BOARD, READERS, READ_SECONDS, lab.folder / BOARD, "--rate", READS_PER_SECOND]
-    sample = run_child(lab, ["benchmarks.http_load", *map(str, what)], tag="reader")
-    found = {name: sample[name] for name in ("rows", "failed", "p50_ms", "p99_ms", "max_ms")}
-    found["was_at_work"] = not done.is_set()
-    thread.join()
+    command = [sys.executable, "-m", "lakehouse.cli", "serve", "sink"]
+    with subprocess.Popen(command, cwd=PROJECT, env=lab.environment(), stderr=subprocess.DEVNULL) as sink:  # noqa: S603
+        while not taken(stores) and sink.poll() is None:
+            time.sleep(0.1)
+        what = [lab.settings.api_port, BOARD, READERS, READ_SECONDS, lab.folder / BOARD, "--rate", READS_PER_SECOND]
+        sample = run_child(lab, ["benchmarks.http_load", *map(str, what)])
+        found = {name: sample[name] for name in ("rows", "failed", "p50_ms", "p99_ms", "max_ms")}
+        found["was_at_work"] = sink.poll() is None and taken(stores) < count
+        sink.terminate()
     progress.console.print(f"boards read while the sink is at work: {found}")
     return found
+
+
+def taken(stores: Stores) -> int:
+    """Events that PostgreSQL has."""
+    ((count,),) = stores.sql("select count(*) from players.events")
+    return int(count)
 
 
 def rebuild(lab: Lab, stores: Stores, players: int, progress: Progress) -> Sample:
@@ -196,7 +194,7 @@ def rebuild(lab: Lab, stores: Stores, players: int, progress: Progress) -> Sampl
         stores.redis.flushall()
         before, began = lab.engines(), time.monotonic()
         command = [sys.executable, "-m", "lakehouse.cli", "rebuild", "redis"]
-        subprocess.run(command, cwd=PROJECT, env=lab.environment(), check=True, stdout=-3, stderr=-3)  # noqa: S603
+        subprocess.run(command, cwd=PROJECT, env=lab.environment(), check=True, stdout=subprocess.DEVNULL)  # noqa: S603
         seconds, after = time.monotonic() - began, lab.engines()
         cpu = {name: round(after[name] - before[name], 2) for name in after}
         samples[state] = {"seconds": round(seconds, 2), "cpu": cpu}
@@ -244,7 +242,7 @@ def run(count: int, short: int, sample: int, players: int, rounds: int, *, conso
                 for contender in contenders:
                     title = f"round {number}, {contender.title}"
                     samples[contender.name].append(measure(lab, stores, contender, told, title, progress))
-            reads = read_under_load(lab, stores, contenders[0], progress)
+            reads = read_under_load(lab, stores, count, progress)
             rebuilt = rebuild(lab, stores, players, progress)
     told_of = messages[PLAYER_STATISTICS.name], messages[GAME_LEADERBOARDS.name]
     return {
@@ -287,7 +285,8 @@ def judge_aims(
     aims.append({"aim": "totals and boards are exact in both stores", "measured": exact, "met": exact})
     p99, seconds = reads["p99_ms"], rebuilt["redis_empty"]["seconds"]
     text = f"a board read while the sink is at work, {READS_PER_SECOND} a second: p99 below {READ_P99_MS:g} ms"
-    aims.append({"aim": text, "measured": p99, "met": p99 < READ_P99_MS and not reads["failed"]})
+    is_met = p99 < READ_P99_MS and reads["was_at_work"] and not reads["failed"]
+    aims.append({"aim": text, "measured": p99, "met": is_met})
     text = f"rebuild redis with {rebuilt['players']:,} players in less than {REBUILD_SECONDS:g} s"
     aims.append({"aim": text, "measured": seconds, "met": seconds < REBUILD_SECONDS and rebuilt["exact"]})
     return aims

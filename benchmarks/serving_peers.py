@@ -94,7 +94,7 @@ def usual(redis: Redis) -> Callable[[Sequence[Event]], None]:
         for period, begin in periods(event) if event["score"] is not None else ():
             board = f"leaderboard:{game}:{period}"
             redis.zincrby(board, event["score"], player)
-            best: list[Any] = redis.zrevrange(board, 0, 99, withscores=True)
+            best: Any = redis.zrevrange(board, 0, 99, withscores=True)
             ranked = enumerate(sorted(best, key=lambda held: (-held[1], held[0])), start=1)
             cursor.execute(
                 "delete from players.leaderboards where game_id = %s and period = %s and period_start = %s",

@@ -1,4 +1,4 @@
-"""The product's sink in a process of its own, as `serve sink` runs it, until it has taken all that there is."""
+"""The product's sink in a process of its own, as `lakehouse serve sink` runs it, until it has taken all there is."""
 
 from __future__ import annotations
 
