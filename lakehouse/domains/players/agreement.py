@@ -24,7 +24,7 @@ from lakehouse.adapters.redis.client import open_redis
 from lakehouse.contracts.lineage import LOADED_AT
 from lakehouse.domains.players.boards import Period, statistics_key
 from lakehouse.domains.players.cache import ROWS, Cache, held_under
-from lakehouse.domains.players.lake import open_lake, settled_lake
+from lakehouse.domains.players.lake import Lake, counted, open_lake, settle
 from lakehouse.domains.players.rebuild import stage
 from lakehouse.domains.players.serving import parsed
 from lakehouse.ledger.streamed import PATIENCE
@@ -98,9 +98,9 @@ def compare(settings: Settings) -> Agreement:
         LakehouseError: the catalog, the brokers, PostgreSQL or Redis does not answer.
     """
     patience = timedelta(seconds=PATIENCE * settings.checkpoint_sec)
-    found = _gold_against_bronze(settings, patience)
+    found, lake = _gold_against_bronze(settings, patience)
     told = _told(settings)
-    lake = settled_lake(settings)
+    settle()
     with (
         open_postgres(settings, "agreement") as connection,
         open_redis(settings) as redis,
@@ -121,22 +121,19 @@ def compare(settings: Settings) -> Agreement:
     return Agreement(players, scores, found[: 2 * SHOWN])
 
 
-def _gold_against_bronze(settings: Settings, patience: timedelta) -> list[Disagreement]:
+def _gold_against_bronze(settings: Settings, patience: timedelta) -> tuple[list[Disagreement], Lake]:
+    """What gold says otherwise than bronze, and what bronze says, which is read once, and after gold."""
     table = find_table(connect(settings), DIM_PLAYER)
-    if table is None:
-        return []
-    gold = table.scan(selected_fields=("player_id", "events", LOADED_AT)).to_arrow()
-    built = pc.max(gold[LOADED_AT]).as_py()
-    if built is None:
-        return []
+    gold = table.scan(selected_fields=("player_id", "events", LOADED_AT)).to_arrow() if table is not None else None
+    built = pc.max(gold[LOADED_AT]).as_py() if gold is not None else None
+    differing, read_at = [], datetime.now(UTC)
     with open_lake(settings) as engine:
-        if engine is None:
-            return []
-        engine.register("gold", gold.drop_columns(LOADED_AT))
-        differing = engine.execute(
-            f"{_GOLD} limit {SHOWN}", {"cut": (built - patience).replace(tzinfo=None)}
-        ).fetchall()
-    return [Disagreement(what, "gold", there, "bronze", here) for what, there, here in differing]
+        if engine is not None and gold is not None and built is not None:
+            engine.register("gold", gold.drop_columns(LOADED_AT))
+            cut = (built - patience).replace(tzinfo=None)
+            differing = engine.execute(f"{_GOLD} limit {SHOWN}", {"cut": cut}).fetchall()
+        lake = counted(engine, read_at)
+    return [Disagreement(what, "gold", there, "bronze", here) for what, there, here in differing], lake
 
 
 def _told(settings: Settings) -> pa.Table:

@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from lakehouse.adapters.postgres.client import open_postgres
-from lakehouse.adapters.redis.client import open_redis
-from lakehouse.domains.players.cache import Cache, Score, Totals
+from lakehouse.domains.players.cache import Score, Totals
 from lakehouse.domains.players.lake import settled_lake
-from lakehouse.domains.players.rebuild import KNOWS_BETTER, KNOWS_SCORE_BETTER, TAKE_SCORES, TAKE_STATISTICS, stage
-from lakehouse.domains.players.schema import ensure_schema
-from lakehouse.domains.players.serving import next_batch
+from lakehouse.domains.players.rebuild import KNOWS_BETTER, KNOWS_SCORE_BETTER, TAKE_SCORES, TAKE_STATISTICS, offered
 
 if TYPE_CHECKING:
     from lakehouse.settings import Settings
@@ -50,22 +46,14 @@ def correct(settings: Settings) -> Corrected:
     Raises:
         LakehouseError: the catalog, PostgreSQL or Redis does not answer.
     """
-    ensure_schema(settings)
-    lake = settled_lake(settings)
-    with (
-        open_postgres(settings, "corrections") as connection,
-        open_redis(settings) as redis,
-        connection,
-        connection.cursor() as cursor,
-    ):
-        batch, now, cache = next_batch(cursor), datetime.now(UTC), Cache(redis)
-        stage(cursor, lake)
+    with offered(settings, settled_lake(settings)) as (connection, cursor, cache, batch):
         for statement in (TELL_STATISTICS, TELL_SCORES):
             cursor.execute(statement)
         cursor.execute(f"{TAKE_STATISTICS} returning {', '.join(Totals.__struct_fields__)}")
         totals = [Totals(*row) for row in cursor.fetchall()]
         cursor.execute(f"{TAKE_SCORES} returning {', '.join(Score.__struct_fields__)}")
         scores = [Score(*row) for row in cursor.fetchall()]
+        now = datetime.now(UTC)
         if cache.batch() == batch - 1:
             cache.write(totals, scores, batch, now)
         else:

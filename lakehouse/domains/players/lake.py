@@ -104,9 +104,14 @@ def of_lake(settings: Settings) -> Lake:
     """
     read_at = datetime.now(UTC)
     with open_lake(settings) as engine:
-        if engine is None:
-            return Lake(read_at)
-        return Lake(read_at, engine.sql(TOTALS).to_arrow_table(), engine.sql(SCORES).to_arrow_table())
+        return counted(engine, read_at)
+
+
+def counted(engine: duckdb.DuckDBPyConnection | None, read_at: datetime) -> Lake:
+    """Count what an engine of `open_lake` has, which it began to read at a time."""
+    if engine is None:
+        return Lake(read_at)
+    return Lake(read_at, engine.sql(TOTALS).to_arrow_table(), engine.sql(SCORES).to_arrow_table())
 
 
 def settled_lake(settings: Settings) -> Lake:
@@ -116,8 +121,13 @@ def settled_lake(settings: Settings) -> Lake:
         LakehouseError: the catalog does not answer.
     """
     lake = of_lake(settings)
-    time.sleep(SERVED_SECONDS)
+    settle()
     return lake
+
+
+def settle() -> None:
+    """Give PostgreSQL the time to take what bronze had."""
+    time.sleep(SERVED_SECONDS)
 
 
 def _without_zone(field: pa.Field) -> pa.Field:

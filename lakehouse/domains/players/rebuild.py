@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ from lakehouse.domains.players.schema import ensure_schema
 from lakehouse.domains.players.serving import STAGING, next_batch
 
 if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
     from lakehouse.settings import Settings
@@ -66,23 +69,36 @@ def rebuild(settings: Settings) -> Rebuilt:
     Raises:
         LakehouseError: the catalog, PostgreSQL or Redis does not answer.
     """
+    with offered(settings, of_lake(settings)) as (connection, cursor, cache, batch):
+        cursor.execute(LEAVE_OUT)
+        taken = 0
+        for statement in (TAKE_STATISTICS, TAKE_SCORES):
+            cursor.execute(statement)
+            taken += cursor.rowcount
+        players, places = cache.rebuild(connection, batch, datetime.now(UTC))
+    return Rebuilt(players, places, taken)
+
+
+@contextmanager
+def offered(settings: Settings, lake: Lake) -> Iterator[tuple[Connection, Cursor, Cache, int]]:
+    """A transaction in which what the lake says is staged; until it ends, the sink waits.
+
+    Yields:
+        PostgreSQL, its cursor, Redis, and the number of the batch.
+
+    Raises:
+        LakehouseError: PostgreSQL or Redis does not answer.
+    """
     ensure_schema(settings)
-    lake = of_lake(settings)
     with (
-        open_postgres(settings, "rebuild") as connection,
+        open_postgres(settings, "lake") as connection,
         open_redis(settings) as redis,
         connection,
         connection.cursor() as cursor,
     ):
         batch = next_batch(cursor)
         stage(cursor, lake)
-        cursor.execute(LEAVE_OUT)
-        taken = 0
-        for statement in (TAKE_STATISTICS, TAKE_SCORES):
-            cursor.execute(statement)
-            taken += cursor.rowcount
-        players, places = Cache(redis).rebuild(connection, batch, datetime.now(UTC))
-    return Rebuilt(players, places, taken)
+        yield connection, cursor, Cache(redis), batch
 
 
 def stage(cursor: Cursor, lake: Lake) -> None:

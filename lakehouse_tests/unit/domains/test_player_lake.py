@@ -70,7 +70,7 @@ def test_gold_has_what_bronze_had_before_it_was_built_and_nothing_else(bronze: T
         rows = [dict(zip(columns, (player, count, BUILT), strict=True)) for player, count in events.items()]
         built = pa.Table.from_pylist(rows, pa.schema(columns))
         catalog.create_table("gold.dim_player", built.schema).append(built)
-        found = agreement._gold_against_bronze(load(), timedelta(minutes=3))
+        found, _ = agreement._gold_against_bronze(load(), timedelta(minutes=3))
         catalog.drop_table("gold.dim_player")
         return {one.what: (one.said, one.said_otherwise) for one in found}
 
