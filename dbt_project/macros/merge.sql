@@ -98,6 +98,22 @@ from winners
 {%- endif %}
 {%- endmacro %}
 
+{# What a model holds, and a read of everything did not find again, as rows that go out: after those to merge. #}
+{% macro union_held_in_excess(found, key) -%}
+union all
+
+select
+    held.*,
+    'delete' as _merge_action
+from {{ this }} as held
+left join {{ found }} as existing
+    on
+        {% for column in key -%}
+        held.{{ column }} = existing.{{ column }}{{ ' and ' if not loop.last }}
+        {%- endfor %}
+where existing.{{ key[0] }} is null
+{%- endmacro %}
+
 {% macro require_same_columns(target, source, dest_columns, passing) %}
     {%- set stored = dest_columns | map(attribute='name') | list -%}
     {%- set built = adapter.get_columns_in_relation(source) | map(attribute='name') | reject('in', passing) | list -%}

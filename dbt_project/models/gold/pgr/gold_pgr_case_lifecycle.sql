@@ -218,20 +218,5 @@ from lifecycle
 
 {%- if is_incremental() and read.mode == 'all' %}
 
-union all
-
-select
-    held.*,
-    'delete' as _merge_action
-from {{ this }} as held
-left join (
-    select distinct
-        tenant_id,
-        entity_id
-    from case_events
-) as existing
-    on
-        held.tenant_id = existing.tenant_id
-        and held.entity_id = existing.entity_id
-where existing.entity_id is null
+{{ union_held_in_excess('(select distinct tenant_id, entity_id from case_events)', ['tenant_id', 'entity_id']) }}
 {%- endif %}

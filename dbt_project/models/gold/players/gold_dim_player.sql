@@ -40,12 +40,5 @@ select
 from players
 {%- if is_incremental() and not read.is_partial %}
 
-union all
-
-select
-    held.*,
-    'delete' as _merge_action
-from {{ this }} as held
-left join players on held.player_id = players.player_id
-where players.player_id is null
+{{ union_held_in_excess('players', ['player_id']) }}
 {%- endif %}

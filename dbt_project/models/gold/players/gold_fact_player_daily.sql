@@ -121,16 +121,5 @@ inner join affected_days
         and facts.player_id = affected_days.player_id
 {%- elif is_incremental() %}
 
-union all
-
-select
-    held.*,
-    'delete' as _merge_action
-from {{ this }} as held
-left join facts
-    on
-        held.date_key = facts.date_key
-        and held.game_id = facts.game_id
-        and held.player_id = facts.player_id
-where facts.player_id is null
+{{ union_held_in_excess('facts', ['date_key', 'game_id', 'player_id']) }}
 {%- endif %}

@@ -92,17 +92,5 @@ select
 from boards
 {%- if is_incremental() and not read.is_partial %}
 
-union all
-
-select
-    held.*,
-    'delete' as _merge_action
-from {{ this }} as held
-left join boards
-    on
-        {% for column in board -%}
-        held.{{ column }} = boards.{{ column }}
-        and {% endfor -%}
-        held.player_id = boards.player_id
-where boards.player_id is null
+{{ union_held_in_excess('boards', board + ['player_id']) }}
 {%- endif %}
