@@ -35,7 +35,9 @@ from lakehouse.stack.server import Program
 
 LOG_BYTES = 10 * 1024 * 1024
 LOG_BACKUPS = 3
-ALIVE = ("STARTING", "RUNNING", "BACKOFF")
+ALIVE = ("STARTING", "RUNNING", "BACKOFF", "EXITED")
+"""States of a program that runs or that the supervisor is about to start anew by itself, as it does after any end that
+nobody asked for."""
 RETRIES = 10
 """Starts that may fail in a row, with growing pauses, about a minute in all, before the supervisor gives up."""
 

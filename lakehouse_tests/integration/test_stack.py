@@ -11,12 +11,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg2
 import pytest
+from rich.console import Console
 
+from lakehouse.settings import Settings
+from lakehouse.stack.control import up
+from lakehouse.stack.redis import Redis
 from lakehouse.stack.registry import used
+from lakehouse.stack.server import NotReady
+from lakehouse.stack.supervision import Supervisor
 from lakehouse_tests.conftest import free_ports
 from lakehouse_tests.home import Home, open_home
 
@@ -115,6 +122,29 @@ def test_a_killed_server_is_started_again(home: Home, name: str) -> None:
         return bool(now["is_healthy"]) and now["pids"] != [killed]
 
     eventually(is_back)
+
+
+def test_up_waits_for_a_server_that_ended_a_moment_ago(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    says, checks = Supervisor.programs, []
+
+    def in_that_moment(supervisor: Supervisor) -> dict[str, dict[str, Any]]:
+        """What the supervisor says between an end and the new start; too short to be met at will."""
+        told = says(supervisor)
+        told["redis"]["statename"] = "EXITED"
+        return told
+
+    def not_at_once(server: Redis, settings: Settings) -> str:
+        checks.append(server)
+        if len(checks) == 1:
+            monkeypatch.setattr(Supervisor, "programs", in_that_moment)
+            raise NotReady("it has just ended")
+        monkeypatch.setattr(Supervisor, "programs", says)
+        return "it is back"
+
+    monkeypatch.setattr(Redis, "check", not_at_once)
+    with home.as_environment():
+        up(home.settings, servers=["redis"], console=Console(quiet=True))
+    assert len(checks) == 2
 
 
 def test_up_repairs_after_the_supervisor_was_killed(home: Home) -> None:
