@@ -102,7 +102,7 @@ def counted(told: Sequence[Event]) -> Iterator[tuple[Topic, Message]]:
             times.setdefault(player, [at, at])[1] = at
             players.add(player)
             for period in Period if score is not None else ():
-                place = (game, str(period), begin_of(period, at.date()), player)
+                place = (game, period, begin_of(period, at.date()), player)
                 held = boards.setdefault(place, [0, 0])
                 held[0] += score or 0
                 held[1] += 1

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from lakehouse.adapters.redis.client import connection_options
 from lakehouse.domains.players.boards import Period, begin_of, board_key, statistics_key, turned_key
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
 MAX_PLAYERS = 100
 """That an answer tells of."""
+PATIENCE_SECONDS = 2.0
+"""For an answer of Redis, and once more for a second one, as a connection may have been cut off meanwhile: who asks is
+told soon to try again."""
 
 # Redis orders equal scores the other way round: each group of them is asked for on its own, from its lowest member on.
 _SLICE = """
@@ -47,7 +52,8 @@ class Reader:
     """A client of Redis that asks the questions of the service."""
 
     def __init__(self, settings: Settings) -> None:
-        self._redis = Redis(**connection_options(settings))
+        options = connection_options(settings) | {"socket_timeout": PATIENCE_SECONDS}
+        self._redis = Redis(**options, retry=Retry(NoBackoff(), 1))
         self._slice = self._redis.register_script(_SLICE)
 
     async def statistics(self, player: str) -> dict[str, Any] | None:

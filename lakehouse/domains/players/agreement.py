@@ -8,7 +8,7 @@ gold was built is in gold. Redis is held against PostgreSQL, which nobody change
 from __future__ import annotations
 
 from collections import defaultdict
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,10 @@ from lakehouse.adapters.postgres.client import copy_rows, open_postgres
 from lakehouse.adapters.redis.client import open_redis
 from lakehouse.contracts.lineage import LOADED_AT
 from lakehouse.domains.players.boards import Period, statistics_key
-from lakehouse.domains.players.cache import ROWS, Cache, held_under
+from lakehouse.domains.players.cache import ROWS, Cache, Totals, held_under
 from lakehouse.domains.players.lake import Lake, counted, open_lake, settle
 from lakehouse.domains.players.rebuild import stage
-from lakehouse.domains.players.serving import parsed
+from lakehouse.domains.players.serving import NOT_OURS, decode_totals
 from lakehouse.ledger.streamed import PATIENCE
 from lakehouse.naming import DIM_PLAYER, PLAYER_STATISTICS
 
@@ -143,8 +143,13 @@ def _told(settings: Settings) -> pa.Table:
         return _TOTAL.empty_table()
     with closing(open_consumer(settings)) as consumer:
         begins = {partition: bounds.low for partition, bounds in state.partitions.items()}
-        newest = {record.key(): record.value() for record in committed(consumer, PLAYER_STATISTICS.name, begins)}
-    return parsed([value for value in newest.values() if value], _TOTAL)
+        newest: dict[str, Totals] = {}
+        for record in committed(consumer, PLAYER_STATISTICS.name, begins):
+            with suppress(*NOT_OURS):  # the sink has put it aside
+                told = decode_totals(record.value())  # type: ignore[arg-type]
+                newest[told.player_id] = told
+    columns = {name: [getattr(told, name) for told in newest.values()] for name in _TOTAL.names}
+    return pa.table(columns, schema=_TOTAL)
 
 
 def _totals_in_redis(connection: Connection, cache: Cache, found: list[Disagreement]) -> int:

@@ -51,7 +51,7 @@ class Score(Struct, frozen=True, gc=False):
     """Score of a player on a board: a message of `game.leaderboards`, as both stores take it."""
 
     game_id: str
-    period: str
+    period: Period
     period_start: date
     player_id: str
     score: int

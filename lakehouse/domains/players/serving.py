@@ -3,7 +3,7 @@
 A batch is one transaction of PostgreSQL, which also moves the positions in the topics: so nothing is taken twice, and
 of totals and scores, which are absolute, the highest version stays. Redis is told before the transaction is committed.
 Where it did not hear, or has lost what it had, the number of its batch is another than PostgreSQL's, and everything in
-it is made again.
+it is made again. A message that none of our jobs can have written goes to `players.dlq_events`, and costs only itself.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+import psycopg2
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 from confluent_kafka import TopicPartition
+from psycopg2.errors import ProgramLimitExceeded
 
 from lakehouse.adapters.kafka.client import describe_topic, open_admin, open_consumer
 from lakehouse.adapters.kafka.drain import poll
@@ -61,6 +63,13 @@ SEEN_SECONDS = 5.0
 LOCK = "lakehouse players sink"
 SERVICE = "flink/players"
 """Who refuses records of the players."""
+OWN_SERVICE, FOREIGN = "lakehouse sink", "FOREIGN_MESSAGE"
+"""Who puts messages aside, and why."""
+NOT_OURS = (
+    *(ValueError, TypeError, KeyError, OverflowError),
+    *(psycopg2.DataError, psycopg2.IntegrityError, ProgramLimitExceeded),
+)
+"""What reading a message, and taking it, fails with for its own sake."""
 AHEAD_DAYS = 2
 """Days after today that an event may be of: one that is more than an hour ahead was refused."""
 
@@ -92,6 +101,7 @@ create temporary table new_dlq_events (
     failed_at timestamptz
 ) on commit delete rows;
 """
+CLEAR = "truncate new_events, new_statistics, new_scores, new_dlq_events"
 # What is JSON, but more than `jsonb` can hold, such as a number of a million digits, is kept as a text.
 INSERT_EVENTS = """
 insert into players.events
@@ -147,7 +157,7 @@ from new_dlq_events on conflict do nothing
 """
 
 
-_decode_totals = msgspec.json.Decoder(Totals).decode
+decode_totals = msgspec.json.Decoder(Totals).decode
 _decode_score = msgspec.json.Decoder(Score).decode
 
 
@@ -159,41 +169,44 @@ class Found:
     totals: list[Totals] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
     refused: list[Message] = field(default_factory=list)
-    positions: dict[tuple[str, int], int] = field(default_factory=dict)
 
 
 def sort_out(messages: Sequence[Message]) -> Found:
-    """The messages by what they are: of totals and scores, which are absolute, only the last of each."""
+    """The messages by what they are: of totals and scores, which are absolute, only the last of each.
+
+    Raises:
+        ValueError, TypeError: one of them is none of ours.
+    """
     by_topic: dict[str, list[Message]] = defaultdict(list)
-    found = Found()
     for message in messages:
         by_topic[str(message.topic())].append(message)
-        found.positions[str(message.topic()), message.partition() or 0] = (message.offset() or 0) + 1
-    found.events = parsed(_values(by_topic[PLAYER_EVENTS_PROCESSED.name]), EVENT)
-    found.totals = [_decode_totals(value) for value in _last(by_topic[PLAYER_STATISTICS.name])]
-    found.scores = [_decode_score(value) for value in _last(by_topic[GAME_LEADERBOARDS.name])]
-    found.refused = by_topic[SYSTEM_DLQ.name]
-    return found
-
-
-def parsed(values: Sequence[bytes], columns: pa.Schema) -> pa.Table:
-    """Columns of JSON objects."""
-    if not values:
-        return columns.empty_table()
-    text = b"\n".join(values)
-    return pj.read_json(
-        io.BytesIO(text),
-        pj.ReadOptions(block_size=len(text) + 1),
-        pj.ParseOptions(explicit_schema=columns, unexpected_field_behavior="ignore"),
+    return Found(
+        parsed(by_topic[PLAYER_EVENTS_PROCESSED.name]),
+        [decode_totals(value) for value in _last(by_topic[PLAYER_STATISTICS.name])],
+        [_decode_score(value) for value in _last(by_topic[GAME_LEADERBOARDS.name])],
+        by_topic[SYSTEM_DLQ.name],
     )
 
 
-def _values(messages: Iterable[Message]) -> list[bytes]:
-    return [value for message in messages if (value := message.value()) is not None]
+def parsed(messages: Sequence[Message]) -> pa.Table:
+    """Processed events, in columns."""
+    if not messages:
+        return EVENT.empty_table()
+    text = b"\n".join(message.value() for message in messages)  # type: ignore[misc]  # none is no message of ours
+    events = pj.read_json(
+        io.BytesIO(text),
+        pj.ReadOptions(block_size=len(text) + 1),
+        pj.ParseOptions(explicit_schema=EVENT, unexpected_field_behavior="ignore"),
+    )
+    times = events["event_time"].cast(pa.timestamp("us", "UTC"))
+    if len(events) != len(messages) or times.null_count:
+        raise ValueError("a message is not one event with its time")
+    return events
 
 
 def _last(messages: Iterable[Message]) -> list[bytes]:
     newest = {message.key(): message.value() for message in messages}
+    # Flink takes back what it said of a key, by none at all, right before it says it anew.
     return [value for value in newest.values() if value is not None]
 
 
@@ -248,24 +261,48 @@ class Sink:
 
     def apply(self, messages: Sequence[Message]) -> None:
         """Take a batch, whole."""
-        try:
-            found = sort_out(messages)
-        except (msgspec.DecodeError, pa.ArrowInvalid) as error:
-            names = ", ".join(topic.name for topic in TOPICS)
-            raise LakehouseError(f"one of {names} has a message that none of our jobs wrote: {error}") from None
+        positions = {
+            (str(message.topic()), message.partition() or 0): (message.offset() or 0) + 1 for message in messages
+        }
         now = datetime.now(UTC)
         with self._connection, self._connection.cursor() as cursor:
             batch = next_batch(cursor)
-            self._take_events(cursor, found.events, now.date())
-            totals, scores = upsert(cursor, found.totals, found.scores)
-            _take_refused(cursor, found.refused)
+            totals, scores = self._take(cursor, messages, now)
             cursor.executemany(
                 "update players.positions set position = %s where topic = %s and partition = %s",
-                [(position, *place) for place, position in found.positions.items()],
+                [(position, *place) for place, position in positions.items()],
             )
             self._tell_redis(lambda: self._write(totals, scores, batch, now))
-        hint = [TopicPartition(*place, position) for place, position in found.positions.items()]
+        hint = [TopicPartition(*place, position) for place, position in positions.items()]
         self._consumer.commit(offsets=hint, asynchronous=True)
+
+    def _take(
+        self, cursor: Cursor, messages: Sequence[Message], now: datetime
+    ) -> tuple[Sequence[Totals], Sequence[Score]]:
+        """Take messages, but for those that cannot be taken, which are looked for by halves: they are rare.
+
+        Returns:
+            What changed.
+        """
+        cursor.execute("savepoint here")
+        try:
+            found = sort_out(messages)
+            self._take_events(cursor, found.events, now.date())
+            changed = upsert(cursor, found.totals, found.scores)
+            _take_refused(cursor, found.refused)
+        except NOT_OURS as error:
+            cursor.execute("rollback to savepoint here")
+            self._days.clear()
+            if len(messages) == 1:
+                _put_aside(cursor, messages[0], error, now)
+                return [], []
+            half = len(messages) // 2
+            totals, scores = self._take(cursor, messages[:half], now)
+            cursor.execute(CLEAR)
+            more_totals, more_scores = self._take(cursor, messages[half:], now)
+            return [*totals, *more_totals], [*scores, *more_scores]
+        cursor.execute("release savepoint here")
+        return changed
 
     def _write(self, totals: Sequence[Totals], scores: Sequence[Score], batch: int, now: datetime) -> None:
         """What changed; where Redis does not have what came before, everything."""
@@ -429,16 +466,27 @@ def _take_refused(cursor: Cursor, messages: Sequence[Message]) -> None:
     if not messages:
         return
     told = [{name: (value or b"").decode() for name, value in headers_of(message)} for message in messages]
-    payloads = [message.value() for message in messages]
     rows = {
         "origin": [":".join(one[f"kafka_{name}"] for name in ("topic", "partition", "offset")) for one in told],
         "consumer_service": [SERVICE] * len(told),
-        "error_type": [one["error_type"] for one in told],
-        "error_message": [one["error_message"] for one in told],
-        "text": [_text(payload) for payload in payloads],
-        "original_payload": [None if payload is None else f"\\x{payload.hex()}" for payload in payloads],
-        "failed_at": [one["failed_at"] for one in told],
+        **{name: [one[name] for one in told] for name in ("error_type", "error_message", "failed_at")},
     }
+    _insert_refused(cursor, rows, messages)
+
+
+def _put_aside(cursor: Cursor, message: Message, error: Exception, now: datetime) -> None:
+    origin = f"{message.topic()}:{message.partition()}:{message.offset()}"
+    why = (str(error).strip() or type(error).__name__).splitlines()[0].replace("\0", "")
+    log.warning("%s is put aside, none of our jobs wrote it: %s", origin, why)
+    rows = {"origin": origin, "consumer_service": OWN_SERVICE, "error_type": FOREIGN, "error_message": why}
+    rows["failed_at"] = now.isoformat()
+    _insert_refused(cursor, {name: [value] for name, value in rows.items()}, [message])
+
+
+def _insert_refused(cursor: Cursor, rows: dict[str, list[Any]], messages: Sequence[Message]) -> None:
+    payloads = [message.value() for message in messages]
+    rows["text"] = [_text(payload) for payload in payloads]
+    rows["original_payload"] = [None if payload is None else f"\\x{payload.hex()}" for payload in payloads]
     copy_rows(cursor, "new_dlq_events", pa.table(rows))
     cursor.execute(INSERT_DLQ)
 
