@@ -151,9 +151,9 @@ class Stores:
         games = {game for game, *_ in scores}
         return {key: board for key, board in self.served_scores().items() if key[0] in games} == scores
 
-    def check_boards(self, scores: Scores) -> None:
-        """Hold the boards of both stores against a recount."""
-        today = datetime.now(UTC).date()
+    def check_boards(self, scores: Scores, today: date | None = None) -> None:
+        """Hold the boards of both stores against a recount, on a day of the stores' own, or today."""
+        today = today or datetime.now(UTC).date()
         for (game, period, start), board in scores.items():
             assert self.leaderboard(game, period, start) == ranked(board)[:100]
             is_current = start == begin(period, today)

@@ -2,7 +2,7 @@
 
 Both topics get events, Dagster runs its schedules and sensors, maintenance runs beside, and each server is killed once.
 `SOAK_MINUTES` says how long (60), `SOAK_SEED` repeats when servers are killed. All clocks but the test's own are set
-forward by libfaketime, so that midnight comes when half of the time has passed; that needs Linux and a C compiler.
+forward, so that midnight comes when half of the time has passed.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from lakehouse.naming import CONVERSION_EVENTS, DEAD_LETTERS, DUPLICATES, SERVIC
 from lakehouse.settings import Settings
 from lakehouse.stack.environment import exports
 from lakehouse_tests.catalogs import rows_of
+from lakehouse_tests.clock import Clock
 from lakehouse_tests.faults.report import save_mixed_load
 from lakehouse_tests.home import Home, open_home
 
@@ -47,24 +48,6 @@ JOBS = ("pgr_daily", "conversions_silver", "conversions_gold")
 PATIENCE_SECONDS = 900
 """For everything to be landed in the end."""
 TOPICS = {"pgr-events": SERVICE_EVENTS, "roman-numeral-events": CONVERSION_EVENTS}
-WAIT = """\
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <sys/syscall.h>
-#include <threads.h>
-#include <time.h>
-#include <unistd.h>
-
-int cnd_timedwait(cnd_t *condition, mtx_t *mutex, const struct timespec *until) {
-    int (*wait)(cnd_t *, mtx_t *, const struct timespec *) = dlsym(RTLD_NEXT, "cnd_timedwait");
-    struct timespec told, real, at = *until;
-    clock_gettime(CLOCK_REALTIME, &told);
-    syscall(SYS_clock_gettime, CLOCK_REALTIME, &real);
-    at.tv_sec -= told.tv_sec - real.tv_sec;
-    return wait(condition, mutex, &at);
-}
-"""
-"""What libfaketime lacks, and Kafka's client waits with: without, it waits until the time that it is told comes."""
 GROWTH = 1.25
 """Memory of a server in the last third of the time against the middle one: what it took in the first is its start. Of a
 JVM it is what its collections leave, by the median: how far it lets the heap grow before, up to the heap's bound, is
@@ -72,7 +55,6 @@ its own business, and the sum of all is held against the limit."""
 COLLECTIONS = "collections-%p.log"
 """Each JVM's log of them, in the home."""
 LEFT = re.compile(rb"->(\d+)M\(")
-FAKED = ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC", "FAKETIME_FORCE_MONOTONIC_FIX")
 RUN = "multiprocessing.spawn"
 """How Dagster's code server starts what it runs."""
 LIMIT_MB = 7 * 1024
@@ -164,8 +146,9 @@ def test_an_hour_of_everything_loses_nothing(tmp_path: Path, capsys: pytest.Capt
     with open_home(tmp_path / "home") as home, ExitStack() as after:
         log = f"-Xlog:gc:file={tmp_path / 'home' / COLLECTIONS}"
         home.environment |= {"LAKEHOUSE_CHECKPOINT_SEC": "10", "JDK_JAVA_OPTIONS": log}
-        home.environment |= towards_midnight(began, tmp_path)
-        home.prelude = f"import lakehouse.stack.environment as e; e.PASSED_ON += {FAKED}; "
+        midnight = began.replace(hour=0, minute=0, second=0, microsecond=0)
+        ahead = (midnight - began - timedelta(minutes=MINUTES / 2)) % timedelta(days=1)
+        Clock(tmp_path).rule(home, ahead)
         home.up()
         assert home.run("stream", "start", "conversions").returncode == 0
         load = Load(home, home.settings)
@@ -231,20 +214,6 @@ def family(process: psutil.Process) -> Iterator[psutil.Process]:
     for child in process.children():
         if not any(RUN in word for word in child.cmdline()):
             yield from family(child)
-
-
-def towards_midnight(now: datetime, folder: Path) -> dict[str, str]:
-    """Variables that set the clock of a process forward, so that midnight comes in half of the time."""
-    import libfaketime
-
-    wait = folder / "wait.so"
-    command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(wait)]
-    subprocess.run(command, input=WAIT, text=True, check=True)
-    clock = Path(libfaketime.__file__).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    ahead = (midnight - now - timedelta(minutes=MINUTES / 2)) % timedelta(days=1)
-    values = f"{clock}:{wait}", f"+{ahead.total_seconds():.0f}", "1", "0"
-    return dict(zip(FAKED, values, strict=True))
 
 
 def growth_of(measure: Callable[[list[float]], float], sizes: list[float]) -> float:
