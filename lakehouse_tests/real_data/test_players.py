@@ -1,4 +1,4 @@
-"""Real game events through Kafka and Flink into bronze and the stores, recomputed in plain Python from the files."""
+"""Real game events by HTTP and by Kafka, through Flink into bronze and the stores, recomputed in plain Python."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaProducer
+import requests
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from lakehouse import stream
 from lakehouse.adapters.iceberg.resource import IcebergResource
@@ -29,6 +31,7 @@ from lakehouse.domains.players.stream import PIPELINE
 from lakehouse.orchestration.landing import land_queue
 from lakehouse.settings import load
 from lakehouse.stack import down, up
+from lakehouse.stack.api import Api
 from lakehouse_tests.conftest import REAL_DATA, Stack, questions_of_the_readme
 from lakehouse_tests.player_marts import Rows, boards, facts, players
 from lakehouse_tests.real_data import game_events
@@ -42,15 +45,55 @@ TOPIC, DLQ = "player.events.raw", "system.dlq"
 MATCHES = ("7564", "16196")
 MANY = 12_000
 """Events of a file, at most."""
+BATCH = 1_000
+"""Events a request."""
 
 Place = tuple[int, int]
 
 
-def read(folder: Path) -> list[Record]:
+def read(folder: Path) -> tuple[list[Record], list[Record]]:
+    """What is posted, with ids as the service asks for, and what another program produces."""
     lila = (game_events.lila_black(file) for file in sorted((folder / "lila_black").glob("events_*.parquet")))
-    matches = (game_events.statsbomb(folder / "statsbomb" / f"events_{match}.parquet") for match in MATCHES)
+    matches = [game_events.statsbomb(folder / "statsbomb" / f"events_{match}.parquet") for match in MATCHES]
     cookies = game_events.cookie_cats(folder / "cookie_cats.csv.gz")
-    return [event for events in (*lila, *matches, cookies) for event in islice(events, MANY)]
+    posted = [event for events in (*lila, matches[0], cookies) for event in islice(events, MANY)]
+    for event in posted:
+        event["event_id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, event["event_id"]))
+    return posted, list(islice(matches[1], MANY))
+
+
+def post(address: str, events: list[Record]) -> tuple[Counter[str], list[Record]]:
+    """Send events in batches; returns how often each id was acknowledged, and the refused."""
+    acknowledged: Counter[str] = Counter()
+    refused: list[Record] = []
+    for first in range(0, len(events), BATCH):
+        batch = events[first : first + BATCH]
+        body, kind = "\n".join(map(json.dumps, batch)), {"Content-Type": "application/x-ndjson"}
+        answer = requests.post(f"{address}/api/v1/events/batch", body, headers=kind, timeout=60)
+        assert answer.status_code == 200, answer.text
+        acknowledged.update(answer.json()["event_ids"])
+        refused += [batch[one["index"]] for one in answer.json()["refused"]]
+    return acknowledged, refused
+
+
+def on_topic(brokers: str, begins: dict[TopicPartition, int]) -> dict[Place, bytes | None]:
+    """What came to the topic since, by where it is."""
+    with closing(KafkaConsumer(bootstrap_servers=brokers, enable_auto_commit=False)) as consumer:
+        ends = consumer.end_offsets(list(begins))
+        consumer.assign(list(begins))
+        for partition, offset in begins.items():
+            consumer.seek(partition, offset)
+        found: dict[Place, bytes | None] = {}
+        while any(consumer.position(partition) < end for partition, end in ends.items()):
+            for records in consumer.poll(timeout_ms=500).values():
+                found |= {(record.partition, record.offset): record.value for record in records}
+        return found
+
+
+def ends_of(brokers: str) -> dict[TopicPartition, int]:
+    with closing(KafkaConsumer(bootstrap_servers=brokers, enable_auto_commit=False)) as consumer:
+        partitions = [TopicPartition(TOPIC, number) for number in consumer.partitions_for_topic(TOPIC) or ()]
+        return dict(consumer.end_offsets(partitions))
 
 
 BREAKS = {
@@ -68,6 +111,10 @@ class Delivery:
 
     stack: Stack
     stores: Stores
+    posted: list[Record]
+    acknowledged: Counter[str]
+    refused_at_once: list[Record]
+    """By the service: these were never in the topic."""
     sent: dict[Place, bytes | None]
 
     def expected(self) -> tuple[dict[Place, Record], set[Place], set[Place]]:
@@ -101,24 +148,29 @@ class Delivery:
 def delivery(stack: Stack) -> Iterator[Delivery]:
     """Everything in any order but the repeats of one player's events, some of it broken, landed by the job."""
     chance = random.Random(5)
-    events = read(Path(os.environ[REAL_DATA]) / "game_events")
-    chance.shuffle(events)
-    messages: list[tuple[str, bytes | None]] = [(str(e["player_id"]), json.dumps(e).encode()) for e in events]
+    posted, produced = read(Path(os.environ[REAL_DATA]) / "game_events")
+    chance.shuffle(posted)
+    chance.shuffle(produced)
+    messages: list[tuple[str, bytes | None]] = [(str(e["player_id"]), json.dumps(e).encode()) for e in produced]
     messages += [("broken", value) for value in BREAKS.values()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAKEHOUSE_CHECKPOINT_SEC", "2")
         settings = load()
-        servers = ["flink", "redis", "sink"]
+        servers = ["flink", "redis", "sink", "api"]
         up(settings, servers=servers)
         settings = load()
         try:
             for pipeline in (PIPELINE, STATISTICS):
                 stream.start(settings, pipeline)
+            begins = ends_of(settings.kafka_brokers)
+            acknowledged, refused_at_once = post(Api().address(settings), posted)
             with closing(KafkaProducer(bootstrap_servers=settings.kafka_brokers, acks="all", linger_ms=20)) as producer:
-                waiting = [(value, producer.send(TOPIC, key=key.encode(), value=value)) for key, value in messages]
+                waiting = [producer.send(TOPIC, key=key.encode(), value=value) for key, value in messages]
                 producer.flush(timeout=120)
-                sent = {(m.partition, m.offset): value for value, future in waiting for m in (future.get(60),)}
-            found = Delivery(stack, Stores(settings), sent)
+                for future in waiting:
+                    future.get(60)
+            sent = on_topic(settings.kafka_brokers, begins)
+            found = Delivery(stack, Stores(settings), posted, acknowledged, refused_at_once, sent)
             rows, repeats, _ = found.expected()
             eventually(lambda: len(found.places("player_events")) >= len(rows))
             eventually(lambda: len(found.places("duplicates")) >= len(repeats))
@@ -129,6 +181,21 @@ def delivery(stack: Stack) -> Iterator[Delivery]:
                 stream.stop(settings, pipeline)
         finally:
             down(settings, servers)
+
+
+def test_what_the_service_took_is_on_the_topic_as_it_was_posted_and_the_rest_was_refused(delivery: Delivery) -> None:
+    good = [event for event in delivery.posted if event["player_id"] is not None]
+    assert delivery.acknowledged == Counter(event["event_id"] for event in good)
+    assert delivery.refused_at_once == [event for event in delivery.posted if event["player_id"] is None]
+    assert delivery.refused_at_once
+    texts = [value for value in delivery.sent.values() if value and b'"ingested_at"' in value]
+    found = sorted((json.loads(text) for text in texts), key=lambda event: str(event["event_id"]))
+    assert len(found) == len(good)
+    for event, wanted in zip(found, sorted(good, key=lambda event: str(event["event_id"])), strict=True):
+        assert datetime.fromisoformat(event.pop("ingested_at")).tzinfo
+        assert game_events.moment(event.pop("timestamp")) == game_events.moment(wanted["timestamp"])
+        rest = {name: value for name, value in wanted.items() if name != "timestamp"}
+        assert event == rest | {"player_id": str(wanted["player_id"])}
 
 
 def test_every_event_is_a_row_a_repeat_or_a_dead_letter(delivery: Delivery) -> None:
