@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from lakehouse.domains.players.boards import (
     SESSION_SECONDS,
@@ -34,28 +34,32 @@ _NEW = "serving:new:"
 """Before the key of a board that is being made again."""
 ROWS = 1_000
 """That go in one trip when all is made again."""
+Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""What PostgreSQL takes for a `bigint`."""
+Text = Annotated[str, Meta(pattern="^[^\\0]*$")]
+"""What it takes for a `text`."""
 
 
 class Totals(Struct, frozen=True, gc=False):
     """Totals of a player: a message of `player.statistics`, as both stores take it."""
 
-    player_id: str
-    total_events: int
+    player_id: Text
+    total_events: Whole
     event_breakdown: dict[str, int]
     first_event_at: datetime
     last_event_at: datetime
-    version: int
+    version: Whole
 
 
 class Score(Struct, frozen=True, gc=False):
     """Score of a player on a board: a message of `game.leaderboards`, as both stores take it."""
 
-    game_id: str
+    game_id: Text
     period: Period
     period_start: date
-    player_id: str
-    score: int
-    version: int
+    player_id: Text
+    score: Whole
+    version: Whole
 
 
 class Cache:

@@ -204,10 +204,8 @@ def parsed(messages: Sequence[Message]) -> pa.Table:
     return events
 
 
-def _last(messages: Iterable[Message]) -> list[bytes]:
-    newest = {message.key(): message.value() for message in messages}
-    # Flink takes back what it said of a key, by none at all, right before it says it anew.
-    return [value for value in newest.values() if value is not None]
+def _last(messages: Iterable[Message]) -> Iterable[Any]:
+    return {message.key(): message.value() for message in messages}.values()
 
 
 def serve(settings: Settings, stop: threading.Event) -> None:

@@ -20,11 +20,22 @@ COUNTER = "lakehouse.CountByKind"
 """Class of the function that counts events by type."""
 FOREVER = "0 s"
 _DAY = "CAST(event_time AS DATE)"
+
+
+def _kept(constant: str, type_: str) -> str:
+    """A constant of each score, in a form in which the planner keeps it in the keys that it groups by.
+
+    It leaves out what it sees to be constant, finds the rest to be another key than the topic's, and has each change
+    written as two messages, the first without a value.
+    """
+    return f"CAST(CASE WHEN game_id IS NOT NULL THEN {constant} END AS {type_})"
+
+
 _BEGIN = {
     Period.DAILY: _DAY,
     # Flink counts days of a week from Sunday, as 1.
     Period.WEEKLY: f"TIMESTAMPADD(DAY, -MOD(DAYOFWEEK({_DAY}) + 5, 7), {_DAY})",
-    Period.ALLTIME: f"DATE '{ALL_TIME}'",
+    Period.ALLTIME: _kept(f"DATE '{ALL_TIME}'", "DATE"),
 }
 
 
@@ -137,8 +148,9 @@ def scores_insert(period: Period) -> str:
     kept = f"{KEPT_DAYS[period]} d" if period in KEPT_DAYS else FOREVER
     return f"""INSERT INTO leaderboards
 SELECT /*+ STATE_TTL('scores' = '{kept}') */
-  game_id, {quoted(period)}, {period}, player_id, SUM(score), COUNT(*)
-FROM scores GROUP BY game_id, {period}, player_id"""
+  game_id, kind, {period}, player_id, SUM(score), COUNT(*)
+FROM (SELECT *, {_kept(quoted(period), "STRING")} AS kind FROM scores) AS scores
+GROUP BY game_id, kind, {period}, player_id"""
 
 
 def _upserts(topic: Topic, client: Mapping[str, str], *, key_format: str) -> str:
