@@ -14,7 +14,7 @@ from lakehouse.api.reads import MAX_PLAYERS
 from lakehouse.contracts.contract import ID_LENGTH
 from lakehouse.contracts.json_schema import NO_NUL, record_schema
 from lakehouse.domains.players.boards import Period
-from lakehouse.domains.players.contract import PLAYER_EVENT
+from lakehouse.domains.players.contract import MOST_TYPES, PLAYER_EVENT
 
 Document = dict[str, Any]
 
@@ -61,7 +61,7 @@ _STATISTICS: Document = {
         "event_breakdown": {
             "type": "object",
             "additionalProperties": _WHOLE,
-            "description": "Events by type.",
+            "description": f"Events by type; nothing where there are more than {MOST_TYPES:,} types.",
         },
         "first_event_at": _TIME,
         "last_event_at": _TIME,

@@ -29,6 +29,7 @@ from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.domains.disorder import Shares
 from lakehouse.domains.players import agreement, statistics
 from lakehouse.domains.players.cache import Cache
+from lakehouse.domains.players.contract import MOST_TYPES
 from lakehouse.domains.players.corrections import Corrected, correct
 from lakehouse.domains.players.freshness import overdue
 from lakehouse.domains.players.rebuild import rebuild
@@ -226,6 +227,31 @@ def test_what_was_refused_is_there_with_its_exact_bytes(serving: Serving) -> Non
             assert event == (json.loads(payload) if payload in (BREAKS[2], BREAKS[3]) else None)
             assert reason
             assert service
+
+
+def test_types_without_end_make_no_message_without_end(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    serving.check()
+    who, now = "of-many-types", datetime.now(UTC)
+
+    def send(first: int, end: int) -> None:
+        fields = {"player_id": who, "game_id": "g", "timestamp": now.isoformat(), "data": {}}
+        events = [
+            fields | {"event_id": f"{who}-{number}", "event_type": f"type-{number}"} for number in range(first, end)
+        ]
+        serving.produce(*((TOPIC, who.encode(), json.dumps(event).encode()) for event in events))
+
+    def told() -> tuple[tuple[Any, ...] | None, ...]:
+        return serving.served_totals().get(who), serving.cached_totals().get(who)
+
+    each = {f"type-{number}": 1 for number in range(MOST_TYPES)}
+    send(0, MOST_TYPES)
+    eventually(lambda: told() == ((MOST_TYPES, each, now, now),) * 2, 60)
+    send(MOST_TYPES, MOST_TYPES + 20)
+    eventually(lambda: told() == ((MOST_TYPES + 20, {}, now, now),) * 2, 60)
+    answer = requests.get(f"{Api().address(serving.settings)}/api/v1/players/{who}/statistics", timeout=15).json()
+    assert (answer["total_events"], answer["event_breakdown"]) == (MOST_TYPES + 20, {})
+    monkeypatch.setattr(SERVED_SECONDS, 1.0)
+    eventually(lambda: agreement.compare(serving.settings).differing == [], 60)
 
 
 def test_a_redis_that_hangs_is_told_soon(serving: Serving) -> None:
@@ -556,7 +582,9 @@ def test_what_was_served_is_made_again_of_the_lake(serving: Serving) -> None:
     serving.check()
 
 
-def test_a_message_of_somebody_else_is_put_aside_and_costs_only_itself(serving: Serving) -> None:
+def test_a_message_of_somebody_else_is_put_aside_and_costs_only_itself(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One of each kind, on each of the topics that the sink reads, in one batch with what is to be taken.
 
     The last of these tests: the lake knows nothing of what is taken here.
@@ -618,3 +646,8 @@ def test_a_message_of_somebody_else_is_put_aside_and_costs_only_itself(serving: 
     assert serving.redis.zscore(f"leaderboard:{mark}:alltime", mark) == 7
     assert serving.sql("select event_id from players.events where player_id = %s", mark) == [(mark,)]
     serving.check()
+    monkeypatch.setattr(SERVED_SECONDS, 1.0)
+    serving.until_in_bronze()
+    assert {one.what for one in agreement.compare(serving.settings).differing} <= {
+        *(f"total of {mark}", f"score of {mark}"),
+    }

@@ -46,6 +46,7 @@ class Totals(Struct, frozen=True, gc=False):
     player_id: Text
     total_events: Whole
     event_breakdown: dict[str, int]
+    """Events by type; nothing where there are more types than are told."""
     first_event_at: datetime
     last_event_at: datetime
     version: Whole
@@ -165,6 +166,8 @@ def _put_totals(pipe: Pipeline, totals: Iterable[Totals], now: datetime) -> None
             "last_event": one.last_event_at.isoformat(),
             "version": one.version,
         }
+        if not one.event_breakdown:
+            pipe.delete(statistics_key(one.player_id))
         pipe.hset(statistics_key(one.player_id), mapping=values)
         if one.last_event_at > playing:
             ends = one.last_event_at + timedelta(seconds=SESSION_SECONDS)

@@ -8,6 +8,8 @@ from lakehouse.naming import PLAYER_EVENTS
 
 SCORE_EVENT = "player_score"
 """Type of the events that carry a score."""
+MOST_TYPES = 1_000
+"""Of events of a player that are told one by one in their totals: no message may become as long as somebody likes."""
 HIGHEST_SCORE = 1_000_000_000
 """Of one event: then the sum of nine million of them is still exact in every store and every client (2^53)."""
 

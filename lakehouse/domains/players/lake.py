@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from lakehouse.adapters.iceberg.catalog import connect, find_table
 from lakehouse.domains.players.boards import ALL_TIME
-from lakehouse.domains.players.contract import SCORE_EVENT
+from lakehouse.domains.players.contract import MOST_TYPES, SCORE_EVENT
 from lakehouse.naming import PLAYER_EVENTS
 
 if TYPE_CHECKING:
@@ -32,12 +32,13 @@ create temporary table events as select *,
     row_number() over (partition by event_id order by kafka_timestamp, kafka_partition, kafka_offset) = 1 as is_first
 from held
 """
-TOTALS = """
+TOTALS = f"""
 select player_id, sum(events)::bigint as total_events,
-    to_json(map_from_entries(list((event_type, events)) filter (events > 0)))::varchar as event_breakdown,
+    case when count(*) > {MOST_TYPES} then '{{}}'
+        else to_json(map_from_entries(list((event_type, events)) filter (events > 0)))::varchar end as event_breakdown,
     min(first) as first_event_at, max(last) as last_event_at, sum(counted)::bigint as version,
     coalesce(
-        to_json(map_from_entries(list((event_type, counted - events)) filter (counted > events)))::varchar, '{}'
+        to_json(map_from_entries(list((event_type, counted - events)) filter (counted > events)))::varchar, '{{}}'
     ) as repeats
 from (
     select player_id, event_type, count(*) as counted, count(*) filter (is_first) as events,

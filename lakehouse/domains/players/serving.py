@@ -115,7 +115,7 @@ LESS_STATISTICS = """
 update new_statistics as new set
     total_events = new.total_events - (select sum(value::bigint) from jsonb_each_text(old.repeats)),
     event_breakdown = (
-        select jsonb_object_agg(kind, events) filter (where events > 0)
+        select coalesce(jsonb_object_agg(kind, events) filter (where events > 0), '{}')
         from (
             select key as kind, value::bigint - coalesce((old.repeats ->> key)::bigint, 0) as events
             from jsonb_each_text(new.event_breakdown)

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from lakehouse.contracts.contract import Contract
 from lakehouse.domains.players.boards import ALL_TIME, KEPT_DAYS, Period
-from lakehouse.domains.players.contract import PLAYER_EVENT, SCORE_EVENT
+from lakehouse.domains.players.contract import MOST_TYPES, PLAYER_EVENT, SCORE_EVENT
 from lakehouse.naming import GAME_LEADERBOARDS, PLAYER_EVENTS_TOPIC, PLAYER_STATISTICS, STATISTICS_GROUP_ID, Topic
 from lakehouse.streaming.statements import Pipeline, acknowledged, field_of, options_of, quoted, table_of, together
 
@@ -139,7 +139,7 @@ def statistics_insert() -> str:
     """Totals, which never expire."""
     return f"""INSERT INTO statistics
 SELECT /*+ STATE_TTL('events' = '{FOREVER}') */
-  player_id, COUNT(*), count_by_kind(event_type), MIN(event_time), MAX(event_time), COUNT(*)
+  player_id, COUNT(*), count_by_kind(event_type, {MOST_TYPES}), MIN(event_time), MAX(event_time), COUNT(*)
 FROM events GROUP BY player_id"""
 
 

@@ -6,13 +6,29 @@ import org.apache.flink.table.annotation.DataTypeHint;
 import org.apache.flink.table.annotation.FunctionHint;
 import org.apache.flink.table.functions.AggregateFunction;
 
-/** How often each text came. */
+/** How often each text came; nothing, where there are more different ones than are told. */
 @FunctionHint(output = @DataTypeHint("MAP<STRING, BIGINT>"))
 public final class CountByKind extends AggregateFunction<Map<String, Long>, CountByKind.Counts> {
     /** Counts by text. */
     public static final class Counts {
         @DataTypeHint("MAP<STRING, BIGINT>")
         public Map<String, Long> byKind = new HashMap<>();
+
+        public int most;
+
+        /** There were too many, and there will be: nothing is kept of them, or somebody could make it ever larger. */
+        public boolean isTooMany;
+
+        private void add(String kind, long count) {
+            if (isTooMany) {
+                return;
+            }
+            byKind.merge(kind, count, Long::sum);
+            if (byKind.size() > most) {
+                isTooMany = true;
+                byKind.clear();
+            }
+        }
     }
 
     @Override
@@ -20,13 +36,19 @@ public final class CountByKind extends AggregateFunction<Map<String, Long>, Coun
         return new Counts();
     }
 
-    public void accumulate(Counts counts, String kind) {
-        counts.byKind.merge(kind, 1L, Long::sum);
+    public void accumulate(Counts counts, String kind, int most) {
+        counts.most = most;
+        counts.add(kind, 1L);
     }
 
     public void merge(Counts counts, Iterable<Counts> others) {
         for (Counts other : others) {
-            other.byKind.forEach((kind, count) -> counts.byKind.merge(kind, count, Long::sum));
+            counts.most = Math.max(counts.most, other.most);
+            if (other.isTooMany) {
+                counts.isTooMany = true;
+                counts.byKind.clear();
+            }
+            other.byKind.forEach(counts::add);
         }
     }
 
