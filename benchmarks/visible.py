@@ -106,10 +106,12 @@ def run(rate: int, seconds: int, warm_up: int, *, console: Console) -> Sample:
         with ThreadPoolExecutor(2) as pool, bars(console) as progress:
             sending, watching = pool.submit(run_child, lab, arguments), pool.submit(probes.watch)
             task = progress.add_task("warm-up", total=None)
-            probes.post(warm_up, is_counted=False)
-            progress.update(task, description="measuring")
-            probes.post(seconds, is_counted=True)
-            probes.end()
+            try:
+                probes.post(warm_up, is_counted=False)
+                progress.update(task, description="measuring")
+                probes.post(seconds, is_counted=True)
+            finally:
+                probes.end()
             sent = sending.result()
             watching.result()
         latencies = probes.latencies()
