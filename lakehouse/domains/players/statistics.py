@@ -102,10 +102,12 @@ SELECT * FROM (
 
 
 def scores_view() -> str:
-    """What counts on the boards, and the begin of each period that it counts in."""
-    begins = ", ".join(f"{begin} AS {period}" for period, begin in _BEGIN.items())
+    """What counts on the boards, with the name of each board and the begin of the period that it counts in."""
+    boards = ", ".join(
+        f"{_kept(quoted(period), 'STRING')} AS {period}_board, {begin} AS {period}" for period, begin in _BEGIN.items()
+    )
     return f"""CREATE TEMPORARY VIEW scores AS
-SELECT game_id, player_id, score, {begins}
+SELECT game_id, player_id, score, {boards}
 FROM events WHERE event_type = {quoted(SCORE_EVENT)} AND score IS NOT NULL"""
 
 
@@ -148,9 +150,8 @@ def scores_insert(period: Period) -> str:
     kept = f"{KEPT_DAYS[period]} d" if period in KEPT_DAYS else FOREVER
     return f"""INSERT INTO leaderboards
 SELECT /*+ STATE_TTL('scores' = '{kept}') */
-  game_id, kind, {period}, player_id, SUM(score), COUNT(*)
-FROM (SELECT *, {_kept(quoted(period), "STRING")} AS kind FROM scores) AS scores
-GROUP BY game_id, kind, {period}, player_id"""
+  game_id, {period}_board, {period}, player_id, SUM(score), COUNT(*)
+FROM scores GROUP BY game_id, {period}_board, {period}, player_id"""
 
 
 def _upserts(topic: Topic, client: Mapping[str, str], *, key_format: str) -> str:
