@@ -29,7 +29,7 @@ int cnd_timedwait(cnd_t *condition, mtx_t *mutex, const struct timespec *until) 
 """What libfaketime lacks, and Kafka's client waits with: without, it waits until the time that it is told comes."""
 
 LOOK_SECONDS = 1
-"""How often a process looks at what was said."""
+"""After more than so many whole seconds, a process looks again at what was said."""
 
 
 class Clock:
@@ -65,7 +65,7 @@ class Clock:
         new.write_text(f"+{ahead.total_seconds():.6f}\n")
         new.replace(self._file)
         self.ahead = ahead
-        time.sleep(LOOK_SECONDS + 0.5)
+        time.sleep(LOOK_SECONDS + 2)
 
     def now(self) -> datetime:
         """What time it is."""
