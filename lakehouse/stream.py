@@ -74,7 +74,7 @@ def start(
         LakehouseError: it runs already, its state is gone or older than it may be, Flink refuses, or the job does not
             come up.
     """
-    from lakehouse.adapters.kafka.client import describe_topic, ensure_topic, move_group, open_admin
+    from lakehouse.adapters.kafka.client import await_topic, ensure_topic, move_group, open_admin
     from lakehouse.stack.files import write_file
     from lakehouse.stack.flink import submit
 
@@ -103,15 +103,15 @@ def start(
             "name a savepoint with --from"
         )
     source, snapshot = pipeline.topic.name, None
-    if known := describe_topic(admin, source):
-        if not pipeline.reads_table:
-            write_start(tables[0], source, known)
-        if state is None:
-            begin = {partition: bounds.low for partition, bounds in known.partitions.items()}
-            if pipeline.reads_table and (held := tables[0].current_snapshot()):
-                snapshot = held.snapshot_id
-                begin |= next_offsets(tables[0], source, snapshot)
-            move_group(admin, pipeline.group_id, source, begin)
+    known = await_topic(admin, source)
+    if not pipeline.reads_table:
+        write_start(tables[0], source, known)
+    if state is None:
+        begin = {partition: bounds.low for partition, bounds in known.partitions.items()}
+        if pipeline.reads_table and (held := tables[0].current_snapshot()):
+            snapshot = held.snapshot_id
+            begin |= next_offsets(tables[0], source, snapshot)
+        move_group(admin, pipeline.group_id, source, begin)
     acknowledged = last_acknowledged(tables[0].properties, source)
     chosen = job_settings(
         pipeline,

@@ -207,6 +207,20 @@ def describe_topic(admin: KafkaAdmin, topic: str) -> TopicState | None:
         raise LakehouseError(f"Kafka does not answer for topic {topic}: {admin.explain(error)}") from None
 
 
+def await_topic(admin: KafkaAdmin, topic: str) -> TopicState:
+    """Like `describe_topic`, of a topic that exists: one that was made just now is not known everywhere at once.
+
+    Raises:
+        LakehouseError: when the brokers do not answer, or do not know of it after a while.
+    """
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while (state := describe_topic(admin, topic)) is None:
+        if time.monotonic() > deadline:
+            raise LakehouseError(f"the brokers do not know of topic {topic}")
+        time.sleep(PAUSE_SECONDS)
+    return state
+
+
 def _describe_topic(admin: KafkaAdmin, topic: str) -> TopicState:
     futures = admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_SECONDS)
     description = futures[topic].result()
