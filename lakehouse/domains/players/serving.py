@@ -289,7 +289,8 @@ class Sink:
             changed = upsert(cursor, found.totals, found.scores)
             _take_refused(cursor, found.refused)
         except NOT_OURS as error:
-            cursor.execute("rollback to savepoint here")
+            # One that stays holds a lock: of thousands of them PostgreSQL has no more.
+            cursor.execute("rollback to savepoint here; release savepoint here")
             self._days.clear()
             if len(messages) == 1:
                 _put_aside(cursor, messages[0], error, now)
