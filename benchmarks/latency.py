@@ -23,12 +23,11 @@ from rich.console import Console
 from benchmarks import report
 from benchmarks.events import PARTITIONS, Produced
 from benchmarks.lab import Lab, bars, machine, open_lab
-from benchmarks.measure import Sample, judge, run_child
+from benchmarks.measure import Sample, judge, quantiles, run_child
 from lakehouse.adapters.kafka.client import ensure_topic
 from lakehouse.naming import Domain, Topic
 
 POLL_SECONDS = 0.05
-QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 AIMS = {"p50": 8.0, "p99": 20.0}
 
 
@@ -149,8 +148,7 @@ def _join(visible: pa.Table, log: Path) -> dict[str, float]:
     )
     joined = visible.join(sent, "event_id", join_type="inner")
     latency = pc.subtract(joined["seen"], joined["sent"])
-    found = pc.quantile(latency, list(QUANTILES.values())).to_pylist()
-    return {name: round(value, 3) for name, value in zip(QUANTILES, found, strict=True)}
+    return quantiles(latency)
 
 
 def main() -> None:

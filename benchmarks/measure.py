@@ -10,11 +10,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from benchmarks.events import Produced
 from benchmarks.lab import Lab
 
 PROJECT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
+QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 Sample = dict[str, Any]
 
 
@@ -92,6 +96,12 @@ def _ask_judge(lab: Lab, *arguments: str) -> Sample:
 def medians(samples: Sequence[Sample], names: Sequence[str]) -> Sample:
     """Median of each number over the samples."""
     return {name: round(statistics.median(sample[name] for sample in samples), 3) for name in names}
+
+
+def quantiles(seconds: pa.Array | pa.ChunkedArray) -> dict[str, float]:
+    """What so large a share of latencies stayed within, in seconds."""
+    found = pc.quantile(seconds, list(QUANTILES.values())).to_pylist()
+    return {name: round(value, 3) for name, value in zip(QUANTILES, found, strict=True)}
 
 
 def save(name: str, result: Sample) -> Path:

@@ -17,13 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import requests
 from rich.console import Console
 
 from benchmarks import report
 from benchmarks.lab import Lab, bars, machine, open_lab
-from benchmarks.measure import Sample, run_child
+from benchmarks.measure import Sample, quantiles, run_child
 from lakehouse import stream
 from lakehouse.adapters.redis.client import open_redis
 from lakehouse.domains.players import statistics
@@ -33,7 +32,6 @@ from lakehouse.domains.players.boards import statistics_key
 SERVERS = ("flink", "sink", "api")
 CONNECTIONS, LOOK_SECONDS, WAIT_SECONDS = 32, 0.02, 60.0
 PROBES_PER_SECOND = 20
-QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 AIMS = {"p50": 3.0, "p99": 8.0}
 
 
@@ -89,9 +87,7 @@ class Probes:
 
     def latencies(self) -> dict[str, float]:
         """Seconds from taken to seen."""
-        found = pa.array([self.seen[player] - at for player, at in self.taken.items() if player in self.seen])
-        told = pc.quantile(found, list(QUANTILES.values())).to_pylist()
-        return {name: round(value, 3) for name, value in zip(QUANTILES, told, strict=True)}
+        return quantiles(pa.array([self.seen[player] - at for player, at in self.taken.items() if player in self.seen]))
 
 
 def run(rate: int, seconds: int, warm_up: int, *, console: Console) -> Sample:

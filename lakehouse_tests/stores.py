@@ -67,6 +67,11 @@ def ranked(board: dict[str, int]) -> list[tuple[int, str, int]]:
     return [(rank, player, score) for rank, (player, score) in enumerate(order, start=1)]
 
 
+def told_places(board: dict[str, Any]) -> list[tuple[int, str, int]]:
+    """Rank, player, score, as HTTP tells them of a board."""
+    return [(one["rank"], one["player_id"], one["score"]) for one in board["players"]]
+
+
 def open_database(settings: Settings) -> closing[Any]:
     """A connection to the serving database that commits each statement."""
     connection = psycopg2.connect(

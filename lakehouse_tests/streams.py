@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer
 
 from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.adapters.kafka.resource import KafkaResource
@@ -26,6 +26,7 @@ from lakehouse.naming import CONVERSION_EVENTS, DUPLICATES, TableName
 from lakehouse.orchestration.landing import land_queue
 from lakehouse.orchestration.streams import TROUBLE_TAG
 from lakehouse.settings import Settings
+from lakehouse_tests.topics import records_of
 
 TOPIC, QUEUE = "roman-numeral-events", "roman-numeral-events-dlq"
 DISORDER = Shares(late=0.02, duplicate=0.02, malformed=0.02)
@@ -67,17 +68,10 @@ class Stream:
             future.get(timeout=60)
 
     def topic(self, name: str) -> dict[Coordinate, Record]:
-        consumer = self.consumer
-        partitions = [TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()]
-        ends = consumer.end_offsets(partitions)
-        consumer.assign(partitions)
-        consumer.seek_to_beginning()
         found: dict[Coordinate, Record] = {}
-        while any(consumer.position(partition) < end for partition, end in ends.items()):
-            for partition, records in consumer.poll(timeout_ms=500).items():
-                for record in records:
-                    headers = {key: value.decode() for key, value in record.headers}
-                    found[partition.partition, record.offset] = Record(record.key, record.value, headers)
+        for record in records_of(self.consumer, name):
+            headers = {key: value.decode() for key, value in record.headers}
+            found[record.partition, record.offset] = Record(record.key, record.value, headers)
         return found
 
     def refused(self) -> dict[Coordinate, Record]:

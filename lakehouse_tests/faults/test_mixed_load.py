@@ -26,7 +26,7 @@ from typing import Any
 
 import psutil
 import pytest
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 
 from lakehouse.naming import CONVERSION_EVENTS, DEAD_LETTERS, DUPLICATES, SERVICE_EVENTS
 from lakehouse.settings import Settings
@@ -35,6 +35,7 @@ from lakehouse_tests.catalogs import rows_of
 from lakehouse_tests.clock import Clock
 from lakehouse_tests.faults.report import save_mixed_load
 from lakehouse_tests.home import Home, open_home
+from lakehouse_tests.topics import ends_of
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "60"))
 SEED = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(2**32))
@@ -227,8 +228,7 @@ def account(home: Home) -> tuple[int, int, int]:
     ends: dict[tuple[str, int], int] = {}
     with closing(KafkaConsumer(bootstrap_servers=home.settings.kafka_brokers, enable_auto_commit=False)) as consumer:
         for topic in TOPICS:
-            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-            ends |= {(place.topic, place.partition): end for place, end in consumer.end_offsets(partitions).items()}
+            ends |= {(place.topic, place.partition): end for place, end in ends_of(consumer, topic).items()}
     seen: list[tuple[str, int, int]] = []
     columns = ("kafka_topic", "kafka_partition", "kafka_offset")
     for table in (SERVICE_EVENTS, CONVERSION_EVENTS, DUPLICATES, DEAD_LETTERS):

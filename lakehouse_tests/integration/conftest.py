@@ -11,11 +11,12 @@ from uuid import uuid4
 
 import pytest
 import requests
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 
 from lakehouse.stack import down, up
 from lakehouse.stack.api import Api
 from lakehouse_tests.conftest import Stack
+from lakehouse_tests.topics import records_of
 
 TOPIC = "player.events.raw"
 
@@ -40,14 +41,8 @@ class Service:
         found: dict[str, list[Any]] = {}
         brokers = self.stack.settings.kafka_brokers
         with closing(KafkaConsumer(bootstrap_servers=brokers, enable_auto_commit=False)) as consumer:
-            partitions = [TopicPartition(TOPIC, number) for number in consumer.partitions_for_topic(TOPIC) or ()]
-            ends = consumer.end_offsets(partitions)
-            consumer.assign(partitions)
-            consumer.seek_to_beginning()
-            while any(consumer.position(partition) < end for partition, end in ends.items()):
-                for records in consumer.poll(timeout_ms=500).values():
-                    for record in records:
-                        found.setdefault(dict(record.headers or ()).get("event_id", b"").decode(), []).append(record)
+            for record in records_of(consumer, TOPIC):
+                found.setdefault(dict(record.headers or ()).get("event_id", b"").decode(), []).append(record)
         return found
 
     def pid(self) -> int:

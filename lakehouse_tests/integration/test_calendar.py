@@ -20,7 +20,7 @@ from lakehouse.stack.api import Api
 from lakehouse_tests.catalogs import rows_of
 from lakehouse_tests.clock import Clock
 from lakehouse_tests.home import Home, open_home
-from lakehouse_tests.stores import Event, Scores, Stores, begin, count_scores, count_totals, ranked
+from lakehouse_tests.stores import Event, Stores, begin, count_scores, count_totals, ranked, told_places
 from lakehouse_tests.streams import eventually
 
 pytestmark = [
@@ -75,14 +75,11 @@ class Players(Stores):
         told = requests.get(
             f"{self.address}/api/v1/games/{game}/leaderboards/{period}", {"limit": 100}, timeout=30
         ).json()
-        return told["period_start"], [(one["rank"], one["player_id"], one["score"]) for one in told["players"]]
-
-    def scores(self) -> Scores:
-        return count_scores(self.told.values())
+        return told["period_start"], told_places(told)
 
     def check(self) -> None:
         """Hold both stores and HTTP against a recount."""
-        totals, scores = count_totals(self.told.values()), self.scores()
+        totals, scores = count_totals(self.told.values()), count_scores(self.told.values())
         eventually(lambda: self.counted(totals) == len(self.told))
         eventually(lambda: self.has_scores(scores), 60)
         eventually(lambda: self.cached_totals() == totals, 30)

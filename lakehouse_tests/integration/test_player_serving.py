@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import requests
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer
 from pyiceberg.exceptions import CommitFailedException
 from redis import Redis
 
@@ -50,8 +50,10 @@ from lakehouse_tests.stores import (
     count_totals,
     open_database,
     ranked,
+    told_places,
 )
 from lakehouse_tests.streams import eventually
+from lakehouse_tests.topics import records_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
@@ -162,15 +164,7 @@ class Serving(Stores):
         with closing(
             KafkaConsumer(bootstrap_servers=self.settings.kafka_brokers, enable_auto_commit=False)
         ) as consumer:
-            partitions = [TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()]
-            ends = consumer.end_offsets(partitions)
-            consumer.assign(partitions)
-            consumer.seek_to_beginning()
-            found: dict[bytes, dict[str, Any]] = {}
-            while any(consumer.position(partition) < end for partition, end in ends.items()):
-                for records in consumer.poll(timeout_ms=500).values():
-                    found |= {record.key: json.loads(record.value) for record in records}
-            return found
+            return {record.key: json.loads(record.value) for record in records_of(consumer, name)}
 
 
 @pytest.fixture(scope="module")
@@ -256,17 +250,13 @@ def test_types_without_end_make_no_message_without_end(serving: Serving, monkeyp
 
 def test_a_redis_that_hangs_is_told_soon(serving: Serving) -> None:
     url = f"{Api().address(serving.settings)}/api/v1/players/nobody/statistics"
-    for _, process in serving.home.programs():
-        if "redis" in process.name():
-            process.suspend()
-            try:
-                answer = requests.get(url, timeout=15)
-            finally:
-                process.resume()
-            assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
-            break
-    else:
-        raise AssertionError("there is no Redis")
+    redis = dict(serving.home.programs())["redis"]
+    redis.suspend()
+    try:
+        answer = requests.get(url, timeout=15)
+    finally:
+        redis.resume()
+    assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
     assert requests.get(url, timeout=15).status_code == 404
 
 
@@ -294,7 +284,7 @@ def test_http_tells_ranks_and_neighbours(serving: Serving) -> None:
 
 def places(answer: requests.Response) -> list[tuple[int, str, int]]:
     assert answer.status_code == 200, answer.text
-    return [(one["rank"], one["player_id"], one["score"]) for one in answer.json()["players"]]
+    return told_places(answer.json())
 
 
 @pytest.mark.parametrize(

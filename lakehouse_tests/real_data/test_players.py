@@ -38,6 +38,7 @@ from lakehouse_tests.real_data import game_events
 from lakehouse_tests.real_data.game_events import Record
 from lakehouse_tests.stores import Event, Stores, count_scores, count_totals
 from lakehouse_tests.streams import eventually
+from lakehouse_tests.topics import ends_of, records_of
 
 pytestmark = [pytest.mark.real_data, pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -79,21 +80,13 @@ def post(address: str, events: list[Record]) -> tuple[Counter[str], list[Record]
 def on_topic(brokers: str, begins: dict[TopicPartition, int]) -> dict[Place, bytes | None]:
     """What came to the topic since, by where it is."""
     with closing(KafkaConsumer(bootstrap_servers=brokers, enable_auto_commit=False)) as consumer:
-        ends = consumer.end_offsets(list(begins))
-        consumer.assign(list(begins))
-        for partition, offset in begins.items():
-            consumer.seek(partition, offset)
-        found: dict[Place, bytes | None] = {}
-        while any(consumer.position(partition) < end for partition, end in ends.items()):
-            for records in consumer.poll(timeout_ms=500).values():
-                found |= {(record.partition, record.offset): record.value for record in records}
-        return found
+        records = records_of(consumer, TOPIC, begins)
+        return {(record.partition, record.offset): record.value for record in records}
 
 
-def ends_of(brokers: str) -> dict[TopicPartition, int]:
+def ends(brokers: str) -> dict[TopicPartition, int]:
     with closing(KafkaConsumer(bootstrap_servers=brokers, enable_auto_commit=False)) as consumer:
-        partitions = [TopicPartition(TOPIC, number) for number in consumer.partitions_for_topic(TOPIC) or ()]
-        return dict(consumer.end_offsets(partitions))
+        return ends_of(consumer, TOPIC)
 
 
 BREAKS = {
@@ -162,7 +155,7 @@ def delivery(stack: Stack) -> Iterator[Delivery]:
         try:
             for pipeline in (PIPELINE, STATISTICS):
                 stream.start(settings, pipeline)
-            begins = ends_of(settings.kafka_brokers)
+            begins = ends(settings.kafka_brokers)
             acknowledged, refused_at_once = post(Api().address(settings), posted)
             with closing(KafkaProducer(bootstrap_servers=settings.kafka_brokers, acks="all", linger_ms=20)) as producer:
                 waiting = [producer.send(TOPIC, key=key.encode(), value=value) for key, value in messages]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct
 
+from lakehouse.contracts.json_schema import NO_NUL
 from lakehouse.domains.players.boards import (
     SESSION_SECONDS,
     Period,
@@ -36,7 +37,7 @@ ROWS = 1_000
 """That go in one trip when all is made again."""
 Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 """What PostgreSQL takes for a `bigint`."""
-Text = Annotated[str, Meta(pattern="^[^\\0]*$")]
+Text = Annotated[str, Meta(pattern=NO_NUL)]
 """What it takes for a `text`."""
 
 

@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -165,10 +165,10 @@ _decode_score = msgspec.json.Decoder(Score).decode
 class Found:
     """What a batch of messages holds."""
 
-    events: pa.Table = field(default_factory=EVENT.empty_table)
-    totals: list[Totals] = field(default_factory=list)
-    scores: list[Score] = field(default_factory=list)
-    refused: list[Message] = field(default_factory=list)
+    events: pa.Table
+    totals: list[Totals]
+    scores: list[Score]
+    refused: list[Message]
 
 
 def sort_out(messages: Sequence[Message]) -> Found:
@@ -181,14 +181,14 @@ def sort_out(messages: Sequence[Message]) -> Found:
     for message in messages:
         by_topic[str(message.topic())].append(message)
     return Found(
-        parsed(by_topic[PLAYER_EVENTS_PROCESSED.name]),
+        _parsed(by_topic[PLAYER_EVENTS_PROCESSED.name]),
         [decode_totals(value) for value in _last(by_topic[PLAYER_STATISTICS.name])],
         [_decode_score(value) for value in _last(by_topic[GAME_LEADERBOARDS.name])],
         by_topic[SYSTEM_DLQ.name],
     )
 
 
-def parsed(messages: Sequence[Message]) -> pa.Table:
+def _parsed(messages: Sequence[Message]) -> pa.Table:
     """Processed events, in columns."""
     if not messages:
         return EVENT.empty_table()
