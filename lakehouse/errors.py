@@ -27,6 +27,10 @@ class LedgerConflictError(LakehouseError):
     """Another writer kept winning the race for a table."""
 
 
+class SavepointFailedError(LakehouseError):
+    """A job took no savepoint, and goes on."""
+
+
 class FileRefusedError(LakehouseError):
     """A file cannot be taken in as a whole."""
 

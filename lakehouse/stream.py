@@ -8,25 +8,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from lakehouse.adapters.flink.cluster import FlinkCluster, Job
 from lakehouse.adapters.iceberg.catalog import connect, ensure_table
 from lakehouse.contracts.duplicate import DUPLICATE
-from lakehouse.errors import LakehouseError
+from lakehouse.errors import LakehouseError, SavepointFailedError
 from lakehouse.ledger.acknowledge import last_acknowledged
 from lakehouse.ledger.streamed import next_offsets, write_start
 from lakehouse.settings import Settings, is_s3
 from lakehouse.streaming.statements import Pipeline, job_settings, statements
 
-if TYPE_CHECKING:
-    pass
-
 CHECKPOINTS, SAVEPOINTS = "checkpoints", "savepoints"
 STATE_FILE = "_metadata"
 """Of a checkpoint or savepoint; it is there when that is complete."""
 START_SECONDS, SAVEPOINT_SECONDS = 120, 300
+SAVEPOINT_ATTEMPTS, SAVEPOINT_PAUSE_SECONDS = 4, 5.0
 STUCK_CHECKPOINTS, STUCK_SECONDS = 10, 300
 """A job that completes no checkpoint for so many intervals, or for so long if that is longer, is stuck."""
 
@@ -143,8 +140,8 @@ def stop(settings: Settings, pipeline: Pipeline) -> str:
     Raises:
         LakehouseError: it does not run, or the savepoint failed; then the job goes on.
     """
-    cluster, job, folder = _alive(settings, pipeline)
-    place = cluster.stop(job, folder, timeout_seconds=SAVEPOINT_SECONDS)
+    cluster, job = _alive(settings, pipeline)
+    place = _saved(settings, pipeline, cluster.stop)
     _wish(settings, pipeline).unlink(missing_ok=True)
     _wait(lambda: cluster.alive(job.name) is None, START_SECONDS, f"{job.name} has its savepoint, but does not end")
     return place
@@ -156,8 +153,8 @@ def savepoint(settings: Settings, pipeline: Pipeline) -> str:
     Raises:
         LakehouseError: it does not run, or the savepoint failed.
     """
-    cluster, job, folder = _alive(settings, pipeline)
-    return cluster.savepoint(job, folder, timeout_seconds=SAVEPOINT_SECONDS)
+    cluster, _ = _alive(settings, pipeline)
+    return _saved(settings, pipeline, cluster.savepoint)
 
 
 def trouble(settings: Settings, pipeline: Pipeline) -> str | None:
@@ -228,14 +225,36 @@ def newest_state(settings: Settings, pipeline: Pipeline) -> str | None:
     return newest.parent.as_uri() if newest else None
 
 
-def _alive(settings: Settings, pipeline: Pipeline) -> tuple[FlinkCluster, Job, str]:
-    """The cluster, the job that runs, and where its savepoints go."""
+def _saved(settings: Settings, pipeline: Pipeline, save: Callable[..., str]) -> str:
+    """Where the savepoint is that a job took, which takes none while it is restarted or some of its tasks end."""
+    cluster, job = _alive(settings, pipeline)
+    folder = (_folder(settings, pipeline) / SAVEPOINTS).as_uri()
+    failed = 0
+    while True:
+        try:
+            return save(job, folder, timeout_seconds=SAVEPOINT_SECONDS)
+        except SavepointFailedError:
+            failed += 1
+            if failed == SAVEPOINT_ATTEMPTS:
+                raise
+        time.sleep(SAVEPOINT_PAUSE_SECONDS)
+        # A job whose savepoint failed half-way begins again with its newest checkpoint.
+        _wait(lambda: _is_running(cluster, job), START_SECONDS, f"{job.name} does not come back")
+
+
+def _is_running(cluster: FlinkCluster, job: Job) -> bool:
+    found = cluster.alive(job.name)
+    return found is not None and found.state == "RUNNING"
+
+
+def _alive(settings: Settings, pipeline: Pipeline) -> tuple[FlinkCluster, Job]:
+    """The cluster, and the job that runs."""
     name = pipeline.name
     cluster = FlinkCluster(settings.flink_address)
     job = cluster.alive(pipeline.job_name)
     if job is None:
         raise LakehouseError(f"{name} does not run; `lakehouse stream start {name}` starts it")
-    return cluster, job, (_folder(settings, pipeline) / SAVEPOINTS).as_uri()
+    return cluster, job
 
 
 def _running(cluster: FlinkCluster, pipeline: Pipeline) -> Job:

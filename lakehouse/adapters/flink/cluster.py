@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import requests
 
-from lakehouse.errors import LakehouseError
+from lakehouse.errors import LakehouseError, SavepointFailedError
 
 TIMEOUT_SECONDS = 10
 POLL_SECONDS = 0.5
@@ -88,9 +88,7 @@ class FlinkCluster:
         found = self._ask("GET", f"/jobs/{job.job_id}/exceptions?maxExceptions=1")["exceptionHistory"]["entries"]
         if not found:
             return None
-        lines = str(found[0]["stacktrace"]).splitlines()
-        causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-        return causes[-1] if causes else lines[0]
+        return _root_cause(str(found[0]["stacktrace"]))
 
     def watermark(self, job: Job) -> datetime | None:
         """Event time up to which all of a job's operators take their input to be complete; None before any knows."""
@@ -118,7 +116,8 @@ class FlinkCluster:
         """Stop a job with a savepoint in a folder; returns where it is.
 
         Raises:
-            LakehouseError: the savepoint failed; the job goes on.
+            SavepointFailedError: the job could not take it just now.
+            LakehouseError: it takes too long.
         """
         return self._savepoint(job, "stop", {"drain": False, "targetDirectory": folder}, timeout_seconds)
 
@@ -126,7 +125,8 @@ class FlinkCluster:
         """Take a savepoint, in a folder, of a job that goes on; returns where it is.
 
         Raises:
-            LakehouseError: the savepoint failed.
+            SavepointFailedError: the job could not take it just now.
+            LakehouseError: it takes too long.
         """
         return self._savepoint(job, "savepoints", {"cancel-job": False, "target-directory": folder}, timeout_seconds)
 
@@ -143,8 +143,8 @@ class FlinkCluster:
             if found["status"]["id"] == "COMPLETED":
                 cause = found["operation"].get("failure-cause")
                 if cause:
-                    reason = str(cause.get("stack-trace") or cause).strip().splitlines()
-                    raise LakehouseError(f"{job.name}: the savepoint failed: {reason[-1].strip()}")
+                    reason = _root_cause(str(cause.get("stack-trace") or cause))
+                    raise SavepointFailedError(f"{job.name}: the savepoint failed: {reason}")
                 return str(found["operation"]["location"])
             time.sleep(POLL_SECONDS)
         raise LakehouseError(f"{job.name}: no savepoint within {timeout_seconds:g} s; it may still come")
@@ -160,6 +160,13 @@ class FlinkCluster:
         if answer.status_code >= HTTPStatus.BAD_REQUEST:
             raise LakehouseError(f"Flink refuses {method} {path}: {answer.text[:300]}")
         return answer.json() if answer.content else None
+
+
+def _root_cause(trace: str) -> str:
+    """What a stack trace says first of what was wrong in the end."""
+    lines = trace.strip().splitlines()
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return causes[-1] if causes else lines[0]
 
 
 def _time(milliseconds: int) -> datetime:
