@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PREFIX = "lh"
 AGE_SECONDS = 5.0
 """Of the service's copy: after so long a key that was revoked is worth nothing."""
+PATIENCE_SECONDS = 1.0
+"""For a new copy; where PostgreSQL takes longer, requests go on with the old one."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,11 @@ class Keyring:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._keys: dict[str, Key] = {}
+        self._keys: dict[str, Key] | None = None
         self._ask = known
         """How the keys are read: the first time, their table may have to be made."""
-        self._read_at = float("-inf")
-        self._lock = asyncio.Lock()
+        self._begun_at = self._ended_at = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
 
     async def owner(self, token: str, scope: Scope) -> str | None:
         """Id of the key that a token is, if that allows what is asked for.
@@ -122,10 +124,10 @@ class Keyring:
         Raises:
             PermissionError: the key is good, but not for this.
         """
-        await self._refresh()
+        keys = await self._fresh()
         prefix, _, rest = token.partition("_")
         key_id, _, secret = rest.partition("_")
-        key = self._keys.get(key_id)
+        key = keys.get(key_id)
         # Compared in any case, so that the time tells nobody which ids there are.
         is_same = hmac.compare_digest(_digest(secret), key.digest if key else bytes(hashlib.sha256().digest_size))
         if key is None or prefix != PREFIX or not is_same:
@@ -134,17 +136,25 @@ class Keyring:
             raise PermissionError(scope)
         return key_id
 
-    async def _refresh(self) -> None:
-        async with self._lock:
-            if time.monotonic() - self._read_at < AGE_SECONDS:
-                return
-            self._read_at = time.monotonic()
-            try:
-                found = await asyncio.to_thread(self._ask, self._settings)
-            except LakehouseError:
-                return
+    async def _fresh(self) -> dict[str, Key]:
+        """The copy, read again where it is old; all who ask meanwhile wait for the same."""
+        now = time.monotonic()
+        if self._reading is None and now - self._ended_at >= AGE_SECONDS:
+            self._begun_at, self._reading = now, asyncio.create_task(self._read_again())
+        if self._reading is not None:
+            patience = None if self._keys is None else max(0.0, self._begun_at + PATIENCE_SECONDS - now)
+            await asyncio.wait({self._reading}, timeout=patience)
+        return self._keys or {}
+
+    async def _read_again(self) -> None:
+        try:
+            found = await asyncio.to_thread(self._ask, self._settings)
             self._ask = _held
             self._keys = {key.key_id: key for key in found if key.revoked_at is None}
+        except LakehouseError:
+            pass  # the old copy goes on
+        finally:
+            self._ended_at, self._reading = time.monotonic(), None
 
 
 class Allowance:
