@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lakehouse.settings import Settings
 
 TIMEOUT_SECONDS = 5.0
+"""For an answer, and once more for a second one, as a connection may have been cut off meanwhile."""
 
 
 def connection_options(settings: Settings) -> dict[str, Any]:
@@ -38,8 +39,10 @@ def open_redis(settings: Settings) -> Iterator[Redis]:
         LakehouseError: as `in_words`.
     """
     from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
-    with Redis(**connection_options(settings)) as client, in_words(settings):
+    with Redis(**connection_options(settings), retry=Retry(NoBackoff(), 1)) as client, in_words(settings):
         yield client
 
 
