@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from lakehouse.contracts.contract import ID_LENGTH
+from lakehouse.contracts.contract import EARLIEST, ID_LENGTH, LATEST
 from lakehouse.domains.players.contract import HIGHEST_SCORE, SCORE_EVENT
 
 MAX_EVENT_BYTES = 64 * 1024
@@ -25,7 +25,6 @@ MAX_DEPTH = 30
 MAX_NAME = 1_000
 """Characters of a name in `data`."""
 MAX_NUMBER = 10**300
-EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 FUTURE = timedelta(hours=1)
 SUSPECT_BYTES = 1_000
 """Up to this size no name and no number of `data` can be too long."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lakehouse.api import live
-from lakehouse.api.events import EARLIEST, LATEST, MAX_DEPTH, MAX_NAME
+from lakehouse.api.events import MAX_DEPTH, MAX_NAME
 from lakehouse.api.problems import MEDIA_TYPE
 from lakehouse.api.reads import MAX_PLAYERS
-from lakehouse.contracts.contract import ID_LENGTH
+from lakehouse.contracts.contract import EARLIEST, ID_LENGTH, LATEST
 from lakehouse.contracts.json_schema import NO_NUL, record_schema
 from lakehouse.domains.players.boards import Period
 from lakehouse.domains.players.contract import MOST_TYPES, PLAYER_EVENT

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from lakehouse.naming import TableName
 
 ID_LENGTH = 100
 """Characters that an id, or a name, may have."""
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Bounds of a believable time."""
 
 
 class Type(StrEnum):

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from lakehouse.contracts.contract import Column, Contract, Type
+from lakehouse.contracts.contract import EARLIEST, LATEST, Column, Contract, Type
 from lakehouse.contracts.json_text import suspicious
 
 _TIMESTAMP = r"^\d{4}-\d{2}-\d{2}[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.]\d{1,9})?)?(Z|[+-](0\d|1[0-4])(:?[0-5]\d)?)?$"
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
-EARLIEST, LATEST = "1900-01-01", "2200-01-01"
-"""Bounds of a believable time."""
 
 
 @dataclass(frozen=True)
@@ -230,8 +228,8 @@ def _field_checks(position: int, column: Column) -> Iterator[Check]:
         case Type.TIMESTAMP:
             message = f"{name}: not a time: {{text}}; expected 2024-12-17 10:00:00 (UTC) or ISO 8601"
             yield Check(unreadable, "INVALID_TIMESTAMP", message, position)
-            bounds = f"timestamptz '{EARLIEST}' and timestamptz '{LATEST}'"
-            message = f"{name}: {{text}} is not between {EARLIEST} and {LATEST}"
+            bounds = f"timestamptz '{EARLIEST:%Y-%m-%d}' and timestamptz '{LATEST:%Y-%m-%d}'"
+            message = f"{name}: {{text}} is not between {EARLIEST:%Y-%m-%d} and {LATEST:%Y-%m-%d}"
             yield Check(f"{name} not between {bounds}", "INVALID_TIMESTAMP", message, position)
         case Type.DATE:
             yield Check(unreadable, "INVALID_DATE", f"{name}: not a date: {{text}}; expected 2024-12-17", position)

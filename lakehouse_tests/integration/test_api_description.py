@@ -18,10 +18,10 @@ from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from lakehouse.adapters.redis.client import connection_options
-from lakehouse.api.events import EARLIEST, LATEST
 from lakehouse.api.keys import create
 from lakehouse.api.openapi import EXAMPLE, LINES, document
 from lakehouse.api.scope import Scope
+from lakehouse.contracts.contract import EARLIEST, LATEST
 from lakehouse.domains.players.boards import Period, begin_of, board_key, statistics_key, turned_key
 from lakehouse.settings import load
 from lakehouse.stack import up
