@@ -128,7 +128,9 @@ class Stores:
     def served_scores(self) -> Scores:
         found: Scores = defaultdict(dict)
         for game, period, start, player, score in self.sql(
-            "select game_id, period, period_start, player_id, score from players.scores"
+            "select game_id, period, period_start, player_id, score from players.scores "
+            # Somebody who only repeated what another had scored is on no board.
+            "where version > repeated_events"
         ):
             found[game, period, start][player] = score
         return dict(found)

@@ -23,7 +23,7 @@ from lakehouse.adapters.postgres.client import copy_rows, open_postgres
 from lakehouse.adapters.redis.client import open_redis
 from lakehouse.contracts.lineage import LOADED_AT
 from lakehouse.domains.players.boards import Period, statistics_key
-from lakehouse.domains.players.cache import ROWS, Cache, Totals, held_under
+from lakehouse.domains.players.cache import IS_ON_BOARD, ROWS, Cache, Totals, held_under
 from lakehouse.domains.players.lake import Lake, counted, open_lake, settle
 from lakehouse.domains.players.rebuild import stage
 from lakehouse.domains.players.serving import NOT_OURS, decode_totals
@@ -172,9 +172,12 @@ def _totals_in_redis(connection: Connection, cache: Cache, found: list[Disagreem
 def _scores_in_redis(connection: Connection, cache: Cache, found: list[Disagreement], today: date) -> int:
     begins, count = cache.begins(), 0
     with connection.cursor("scores") as cursor:
-        cursor.execute("select game_id, period, period_start, player_id, score from players.scores")
+        cursor.execute(
+            "select game_id, period, period_start, player_id, "
+            f"case when {IS_ON_BOARD} then score end from players.scores"
+        )
         while rows := cursor.fetchmany(ROWS):
-            boards: dict[str, list[tuple[str, int]]] = defaultdict(list)
+            boards: dict[str, list[tuple[str, int | None]]] = defaultdict(list)
             for game, name, start, player, score in rows:
                 if key := held_under(game, Period(name), start, begins, today):
                     boards[key].append((player, score))
@@ -184,8 +187,8 @@ def _scores_in_redis(connection: Connection, cache: Cache, found: list[Disagreem
                 held: list[list[Any]] = pipe.execute()
             for (key, members), answers in zip(boards.items(), held, strict=True):
                 for (player, score), said in zip(members, answers, strict=True):
-                    if said is None or int(float(said)) != score:
-                        there = None if said is None else int(float(said))
+                    there = None if said is None else int(float(said))
+                    if there != score:
                         found.append(Disagreement(f"{player} on {key}", "Redis", there, "PostgreSQL", score))
             count += len(rows)
     return count

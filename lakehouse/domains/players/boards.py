@@ -20,6 +20,8 @@ ALL_TIME = date(1970, 1, 1)
 LENGTH_DAYS = {Period.DAILY: 1, Period.WEEKLY: 7}
 KEPT_DAYS = {Period.DAILY: 8, Period.WEEKLY: 21}
 """How long a score that nothing is added to is remembered by the job that counts; as long Redis has a closed board."""
+BOARDS = "leaderboard:"
+"""Before the key of each board."""
 SESSION_SECONDS = 30 * 60
 """A player who did nothing for so long has left."""
 
@@ -40,7 +42,7 @@ def forgotten_on(period: Period, begin: date) -> date | None:
 
 def board_key(game: str, period: Period, begin: date | None = None) -> str:
     """Sorted set of a board: of the period that is now, or of the one that began on a day."""
-    return f"leaderboard:{game}:{period}" + (f":{begin}" if begin else "")
+    return f"{BOARDS}{game}:{period}" + (f":{begin}" if begin else "")
 
 
 def turned_key(period: Period) -> str:

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from lakehouse.contracts.json_schema import NO_NUL
 from lakehouse.domains.players.boards import (
+    BOARDS,
     SESSION_SECONDS,
     Period,
     begin_of,
@@ -35,10 +36,13 @@ _NEW = "serving:new:"
 """Before the key of a board that is being made again."""
 ROWS = 1_000
 """That go in one trip when all is made again."""
+IS_ON_BOARD = "version > repeated_events"
+"""Of a row of `players.scores`: the player has scored, not only somebody whose event came again as another's."""
 Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 """What PostgreSQL takes for a `bigint`."""
 Text = Annotated[str, Meta(pattern=NO_NUL)]
 """What it takes for a `text`."""
+Time = Annotated[datetime, Meta(tz=True)]
 
 
 class Totals(Struct, frozen=True, gc=False):
@@ -48,8 +52,8 @@ class Totals(Struct, frozen=True, gc=False):
     total_events: Whole
     event_breakdown: dict[str, int]
     """Events by type; nothing where there are more types than are told."""
-    first_event_at: datetime
-    last_event_at: datetime
+    first_event_at: Time
+    last_event_at: Time
     version: Whole
 
 
@@ -60,7 +64,8 @@ class Score(Struct, frozen=True, gc=False):
     period: Period
     period_start: date
     player_id: Text
-    score: Whole
+    score: Whole | None
+    """Nothing where all that was counted of it had come before, elsewhere: the player is not on the board."""
     version: Whole
 
 
@@ -75,12 +80,24 @@ class Cache:
         number = self.redis.get(BATCH)
         return int(number) if number else None
 
-    def write(self, totals: Sequence[Totals], scores: Sequence[Score], batch: int, now: datetime) -> None:
-        """What changed, then the number of the batch it came with: where it breaks off, the number is the old one."""
+    def write(
+        self, totals: Sequence[Totals], scores: Sequence[Score], batch: int, now: datetime, *, anew: bool = False
+    ) -> None:
+        """What changed, then the number of the batch it came with: where it breaks off, the number is the old one.
+
+        Args:
+            totals: What changed.
+            scores: What changed.
+            batch: Its number.
+            now: In UTC.
+            anew: A player may have lost types of events, too.
+        """
         begins = self.begins()
+        self._replace([one for one in totals if anew or not one.event_breakdown], now)
         # In a transaction, nobody could read for as long as a whole batch takes.
         with self.redis.pipeline(transaction=False) as pipe:
-            _put_totals(pipe, totals, now)
+            if not anew:
+                _put_totals(pipe, [one for one in totals if one.event_breakdown], now)
             for key, end in _put_scores(pipe, scores, begins, now.date()).items():
                 if end:
                     pipe.expireat(key, end)
@@ -96,6 +113,8 @@ class Cache:
             with connection, connection.cursor() as cursor, self.redis.pipeline(transaction=True) as pipe:
                 # Until it is done, nobody else writes.
                 cursor.execute("select 1 from players.sink for update")
+                if self.begins().get(period) != was:
+                    continue
                 cursor.execute(
                     "select period_start, game_id from players.scores where period = %s and period_start in (%s, %s) "
                     "group by period_start, game_id",
@@ -126,20 +145,22 @@ class Cache:
         with connection.cursor("totals") as cursor:
             cursor.execute(f"select {', '.join(Totals.__struct_fields__)} from players.player_statistics")
             while rows := cursor.fetchmany(ROWS):
-                with self.redis.pipeline(transaction=False) as pipe:
-                    _put_totals(pipe, [Totals(*row) for row in rows], now)
-                    pipe.execute()
+                self._replace([Totals(*row) for row in rows], now)
                 counts[0] += len(rows)
         boards: dict[str, datetime | None] = {}
         with connection.cursor("scores") as cursor:
-            cursor.execute(f"select {', '.join(Score.__struct_fields__)} from players.scores")
+            cursor.execute(f"select {', '.join(Score.__struct_fields__)} from players.scores where {IS_ON_BOARD}")
             while rows := cursor.fetchmany(ROWS):
                 with self.redis.pipeline(transaction=False) as pipe:
                     # Readers see a board as it was until the new one is whole.
                     boards |= _put_scores(pipe, [Score(*row) for row in rows], begins, today, prefix=_NEW)
                     pipe.execute()
                 counts[1] += len(rows)
+        held = set(self.redis.scan_iter(f"{BOARDS}*", count=ROWS))
         with self.redis.pipeline(transaction=True) as pipe:
+            # Of a game that nobody plays now, Redis may have had a board of a period that has ended since.
+            for key in held - boards.keys():
+                pipe.delete(key)
             for key, end in boards.items():
                 pipe.rename(_NEW + key, key)
                 if end:
@@ -149,6 +170,15 @@ class Cache:
             pipe.set(BATCH, batch)
             pipe.execute()
         return counts[0], counts[1]
+
+    def _replace(self, totals: Sequence[Totals], now: datetime) -> None:
+        """Totals in place of what is there, so many at a time as readers do not wait for."""
+        for start in range(0, len(totals), ROWS):
+            some = totals[start : start + ROWS]
+            with self.redis.pipeline(transaction=True) as pipe:
+                pipe.delete(*(statistics_key(one.player_id) for one in some))
+                _put_totals(pipe, some, now)
+                pipe.execute()
 
     def begins(self) -> dict[Period, date]:
         """Begin of the period of each kind whose boards have no date in their name; none where Redis is empty."""
@@ -167,8 +197,6 @@ def _put_totals(pipe: Pipeline, totals: Iterable[Totals], now: datetime) -> None
             "last_event": one.last_event_at.isoformat(),
             "version": one.version,
         }
-        if not one.event_breakdown:
-            pipe.delete(statistics_key(one.player_id))
         pipe.hset(statistics_key(one.player_id), mapping=values)
         if one.last_event_at > playing:
             ends = one.last_event_at + timedelta(seconds=SESSION_SECONDS)
@@ -179,13 +207,16 @@ def _put_scores(
     pipe: Pipeline, scores: Iterable[Score], begins: dict[Period, date], today: date, *, prefix: str = ""
 ) -> dict[str, datetime | None]:
     """Scores into the boards that Redis still has; returns their keys, without the prefix, and when each ends."""
-    boards: dict[tuple[str, Period, date], dict[str, int]] = defaultdict(dict)
+    boards: dict[tuple[str, Period, date], dict[str, int | None]] = defaultdict(dict)
     for one in scores:
         boards[one.game_id, Period(one.period), one.period_start][one.player_id] = one.score
     ends: dict[str, datetime | None] = {}
     for (game, period, begin), members in boards.items():
         if key := held_under(game, period, begin, begins, today):
-            pipe.zadd(prefix + key, members)
+            if on_board := {player: score for player, score in members.items() if score is not None}:
+                pipe.zadd(prefix + key, on_board)
+            if len(on_board) < len(members):
+                pipe.zrem(prefix + key, *(members.keys() - on_board.keys()))
             ends[key] = None if begin == begins.get(period) else _end(period, begin)
     return ends
 

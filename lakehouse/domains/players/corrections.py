@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from lakehouse.domains.players.cache import Score, Totals
+import msgspec
+
+from lakehouse.domains.players.cache import IS_ON_BOARD, Score, Totals
 from lakehouse.domains.players.lake import settled_lake
 from lakehouse.domains.players.rebuild import KNOWS_BETTER, KNOWS_SCORE_BETTER, TAKE_SCORES, TAKE_STATISTICS, offered
 
@@ -51,11 +53,15 @@ def correct(settings: Settings) -> Corrected:
             cursor.execute(statement)
         cursor.execute(f"{TAKE_STATISTICS} returning {', '.join(Totals.__struct_fields__)}")
         totals = [Totals(*row) for row in cursor.fetchall()]
-        cursor.execute(f"{TAKE_SCORES} returning {', '.join(Score.__struct_fields__)}")
-        scores = [Score(*row) for row in cursor.fetchall()]
+        cursor.execute(f"{TAKE_SCORES} returning {', '.join(Score.__struct_fields__)}, {IS_ON_BOARD}")
+        scores = [
+            score if is_on_board else msgspec.structs.replace(score, score=None)
+            for *row, is_on_board in cursor.fetchall()
+            for score in [Score(*row)]
+        ]
         now = datetime.now(UTC)
         if cache.batch() == batch - 1:
-            cache.write(totals, scores, batch, now)
+            cache.write(totals, scores, batch, now, anew=True)
         else:
             cache.rebuild(connection, batch, now)
     return Corrected(len(totals), len(scores))

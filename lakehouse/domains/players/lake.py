@@ -35,16 +35,19 @@ from held
 TOTALS = f"""
 select player_id, sum(events)::bigint as total_events,
     case when count(*) > {MOST_TYPES} then '{{}}'
-        else to_json(map_from_entries(list((event_type, events)) filter (events > 0)))::varchar end as event_breakdown,
-    min(first) as first_event_at, max(last) as last_event_at, sum(counted)::bigint as version,
+        else coalesce(to_json(map_from_entries(list((event_type, events)) filter (events > 0)))::varchar, '{{}}') end
+        as event_breakdown,
+    coalesce(min(first), min(earliest)) as first_event_at, coalesce(max(last), max(latest)) as last_event_at,
+    sum(counted)::bigint as version,
     coalesce(
         to_json(map_from_entries(list((event_type, counted - events)) filter (counted > events)))::varchar, '{{}}'
     ) as repeats
 from (
     select player_id, event_type, count(*) as counted, count(*) filter (is_first) as events,
-        min(event_time) filter (is_first) as first, max(event_time) filter (is_first) as last
+        min(event_time) filter (is_first) as first, max(event_time) filter (is_first) as last,
+        min(event_time) as earliest, max(event_time) as latest
     from events group by player_id, event_type
-) group by player_id having sum(events) > 0
+) group by player_id
 """
 SCORES = f"""
 with scores as (
@@ -55,10 +58,11 @@ with scores as (
     union all select 'weekly', date_trunc('week', day)::date, * from scores
     union all select 'alltime', date '{ALL_TIME}', * from scores
 )
-select game_id, period, period_start, player_id, sum(score) filter (is_first)::bigint as score, count(*) as version,
+select game_id, period, period_start, player_id,
+    coalesce(sum(score) filter (is_first), 0)::bigint as score, count(*) as version,
     count(*) filter (not is_first) as repeated_events,
     coalesce(sum(score) filter (not is_first), 0)::bigint as repeated_score
-from each group by game_id, period, period_start, player_id having count(*) filter (is_first) > 0
+from each group by game_id, period, period_start, player_id
 """
 
 

@@ -22,10 +22,40 @@ if TYPE_CHECKING:
     from lakehouse.settings import Settings
 
 # The job counts rows of bronze. Where it has counted as many, the lake knows which of them came again.
-KNOWS_BETTER = "lake.version > old.version or (lake.version = old.version and lake.repeats <> old.repeats)"
+KNOWS_BETTER = """
+lake.version > old.version or (
+    lake.version = old.version
+    and (lake.repeats, lake.first_event_at, lake.last_event_at)
+        is distinct from (old.repeats, old.first_event_at, old.last_event_at)
+)
+"""
 KNOWS_SCORE_BETTER = (
     "lake.version > old.version or (lake.version = old.version and lake.repeated_events <> old.repeated_events)"
 )
+# Where it has counted more, which is so of all who play, what it counted again is in that, too.
+TAKE_OFF = """
+update new_statistics as lake set
+    total_events = old.total_events + (select coalesce(sum(value::bigint), 0) from jsonb_each_text(old.repeats))
+        - (select coalesce(sum(value::bigint), 0) from jsonb_each_text(lake.repeats)),
+    event_breakdown = case when old.event_breakdown = '{}' and old.total_events > 0 then '{}' else (
+        select coalesce(jsonb_object_agg(kind, events) filter (where events > 0), '{}')
+        from (
+            select kind, sum(events) as events
+            from (
+                select key as kind, value::bigint as events from jsonb_each_text(old.event_breakdown)
+                union all select key, value::bigint from jsonb_each_text(old.repeats)
+                union all select key, -value::bigint from jsonb_each_text(lake.repeats)
+            ) as each group by kind
+        ) as kinds
+    ) end,
+    first_event_at = old.first_event_at, last_event_at = old.last_event_at, version = old.version
+from players.player_statistics as old
+where old.player_id = lake.player_id and old.version > lake.version and old.repeats <> lake.repeats;
+update new_scores as lake set score = old.score + old.repeated_score - lake.repeated_score, version = old.version
+from players.scores as old
+where old.game_id = lake.game_id and old.period = lake.period and old.period_start = lake.period_start
+    and old.player_id = lake.player_id and old.version > lake.version and old.repeated_events <> lake.repeated_events
+"""
 LEAVE_OUT = f"""
 delete from new_statistics as lake using players.player_statistics as old
 where old.player_id = lake.player_id and not ({KNOWS_BETTER});
@@ -98,6 +128,7 @@ def offered(settings: Settings, lake: Lake) -> Iterator[tuple[Connection, Cursor
     ):
         batch = next_batch(cursor)
         stage(cursor, lake)
+        cursor.execute(TAKE_OFF)
         yield connection, cursor, Cache(redis), batch
 
 

@@ -25,13 +25,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 from confluent_kafka import TopicPartition
-from psycopg2.errors import ProgramLimitExceeded
+from psycopg2.errors import ProgramLimitExceeded, StatementTooComplex
 
 from lakehouse.adapters.kafka.client import describe_topic, open_admin, open_consumer
 from lakehouse.adapters.kafka.drain import poll
 from lakehouse.adapters.kafka.probe import headers_of
 from lakehouse.adapters.postgres.client import copy_rows, open_postgres
 from lakehouse.adapters.redis.client import in_words, open_redis
+from lakehouse.contracts.contract import EARLIEST, LATEST
 from lakehouse.domains.players.cache import Cache, Score, Totals
 from lakehouse.domains.players.schema import ensure_schema
 from lakehouse.errors import LakehouseError
@@ -58,6 +59,8 @@ Row = TypeVar("Row", Totals, Score)
 TOPICS = (PLAYER_EVENTS_PROCESSED, PLAYER_STATISTICS, GAME_LEADERBOARDS, SYSTEM_DLQ)
 BATCH_RECORDS, BATCH_SECONDS = 50_000, 0.5
 RETRY_SECONDS = 2.0
+PAUSE_SECONDS = 10.0
+"""A Redis that does not answer is left alone for so long: PostgreSQL is not to wait for it with each batch."""
 SEEN_SECONDS = 5.0
 """How often an idle sink says that it is there."""
 LOCK = "lakehouse players sink"
@@ -66,8 +69,8 @@ SERVICE = "flink/players"
 OWN_SERVICE, FOREIGN = "lakehouse sink", "FOREIGN_MESSAGE"
 """Who puts messages aside, and why."""
 NOT_OURS = (
-    *(ValueError, TypeError, KeyError, OverflowError),
-    *(psycopg2.DataError, psycopg2.IntegrityError, ProgramLimitExceeded),
+    *(ValueError, TypeError, KeyError, OverflowError, RecursionError),
+    *(psycopg2.DataError, psycopg2.IntegrityError, ProgramLimitExceeded, StatementTooComplex),
 )
 """What reading a message, and taking it, fails with for its own sake."""
 AHEAD_DAYS = 2
@@ -139,7 +142,11 @@ on conflict (player_id) do update set total_events = excluded.total_events, even
     first_event_at = excluded.first_event_at, last_event_at = excluded.last_event_at, version = excluded.version,
     updated_at = excluded.updated_at
 where excluded.version > old.version
-returning player_id
+"""
+# A transaction has one time.
+TAKEN_STATISTICS = """
+select player_id from new_statistics as new join players.player_statistics as old using (player_id)
+where old.version = new.version and old.updated_at = now()
 """
 UPSERT_SCORES = """
 insert into players.scores as old
@@ -147,7 +154,11 @@ select game_id, period, period_start, player_id, score, version, now() from new_
 on conflict (game_id, period, period_start, player_id) do update set score = excluded.score,
     version = excluded.version, updated_at = excluded.updated_at
 where excluded.version > old.version
-returning game_id, period, period_start, player_id
+"""
+TAKEN_SCORES = """
+select game_id, period, period_start, player_id
+from new_scores as new join players.scores as old using (game_id, period, period_start, player_id)
+where old.version = new.version and old.updated_at = now()
 """
 INSERT_DLQ = """
 insert into players.dlq_events
@@ -180,10 +191,16 @@ def sort_out(messages: Sequence[Message]) -> Found:
     by_topic: dict[str, list[Message]] = defaultdict(list)
     for message in messages:
         by_topic[str(message.topic())].append(message)
+    totals = [decode_totals(value) for value in _last(by_topic[PLAYER_STATISTICS.name])]
+    scores = [_decode_score(value) for value in _last(by_topic[GAME_LEADERBOARDS.name])]
+    if any(not EARLIEST <= one.first_event_at <= one.last_event_at <= LATEST for one in totals):
+        raise ValueError("times that no event can have")
+    if any(not EARLIEST.date() <= one.period_start <= LATEST.date() or one.score is None for one in scores):
+        raise ValueError("a score that no event can have made")
     return Found(
         _parsed(by_topic[PLAYER_EVENTS_PROCESSED.name]),
-        [decode_totals(value) for value in _last(by_topic[PLAYER_STATISTICS.name])],
-        [_decode_score(value) for value in _last(by_topic[GAME_LEADERBOARDS.name])],
+        _newest(totals, _player_of),
+        _newest(scores, place_of),
         by_topic[SYSTEM_DLQ.name],
     )
 
@@ -201,11 +218,24 @@ def _parsed(messages: Sequence[Message]) -> pa.Table:
     times = events["event_time"].cast(pa.timestamp("us", "UTC"))
     if len(events) != len(messages) or times.null_count:
         raise ValueError("a message is not one event with its time")
+    bounds = pc.min_max(times).as_py()
+    if not EARLIEST <= bounds["min"] <= bounds["max"] <= LATEST:
+        raise ValueError("a time that no event can have")
     return events
 
 
 def _last(messages: Iterable[Message]) -> Iterable[Any]:
     return {message.key(): message.value() for message in messages}.values()
+
+
+def _newest(rows: Sequence[Row], key: Callable[[Row], tuple[Any, ...]]) -> list[Row]:
+    """Of each place the row with the highest version: somebody else's message may have our place, and another key."""
+    newest: dict[tuple[Any, ...], Row] = {}
+    for one in rows:
+        place = key(one)
+        if place not in newest or newest[place].version < one.version:
+            newest[place] = one
+    return list(newest.values())
 
 
 def serve(settings: Settings, stop: threading.Event) -> None:
@@ -238,6 +268,8 @@ class Sink:
         self._tidied: date | None = None
         self._told = ""
         """What was last said of Redis."""
+        self._asked_again = 0.0
+        """When Redis, which did not answer, is asked again."""
 
     def run(self, stop: threading.Event) -> None:
         """Take batch after batch.
@@ -319,6 +351,8 @@ class Sink:
 
     def _tell_redis(self, tell: Callable[[], None]) -> None:
         """PostgreSQL goes on without Redis, which is made again when it is back."""
+        if time.monotonic() < self._asked_again:
+            return
         try:
             with in_words(self._settings):
                 tell()
@@ -326,7 +360,7 @@ class Sink:
         except LakehouseError as error:
             if str(error) != self._told:
                 log.warning("%s", error)
-            self._told = str(error)
+            self._told, self._asked_again = str(error), time.monotonic() + PAUSE_SECONDS
 
     def _keep_time(self) -> None:
         """What has to be done whether anything comes or not."""
@@ -431,11 +465,15 @@ def upsert(
         columns = _columns(totals)
         columns["event_breakdown"] = [msgspec.json.encode(one).decode() for one in columns["event_breakdown"]]
         copy_rows(cursor, "new_statistics", pa.table(columns))
-        totals = _taken(cursor, LESS_STATISTICS, UPSERT_STATISTICS, totals, lambda one: (one.player_id,))
+        totals = _taken(cursor, LESS_STATISTICS, UPSERT_STATISTICS, TAKEN_STATISTICS, totals, _player_of)
     if scores:
         copy_rows(cursor, "new_scores", pa.table(_columns(scores)))
-        scores = _taken(cursor, LESS_SCORES, UPSERT_SCORES, scores, place_of)
+        scores = _taken(cursor, LESS_SCORES, UPSERT_SCORES, TAKEN_SCORES, scores, place_of)
     return totals, scores
+
+
+def _player_of(one: Totals) -> tuple[str]:
+    return (one.player_id,)
 
 
 def place_of(one: Score) -> tuple[str, str, date, str]:
@@ -444,13 +482,14 @@ def place_of(one: Score) -> tuple[str, str, date, str]:
 
 
 def _taken(
-    cursor: Cursor, less: str, upsert: str, rows: Sequence[Row], key: Callable[[Row], tuple[Any, ...]]
+    cursor: Cursor, less: str, upsert: str, which: str, rows: Sequence[Row], key: Callable[[Row], tuple[Any, ...]]
 ) -> Sequence[Row]:
     cursor.execute(less)
     if corrected := {key(one): one for one in (type(rows[0])(*row) for row in cursor.fetchall())}:
         rows = [corrected.get(key(one), one) for one in rows]
     cursor.execute(upsert)
     if cursor.rowcount < len(rows):
+        cursor.execute(which)
         taken = set(cursor.fetchall())
         rows = [one for one in rows if key(one) in taken]
     return rows
@@ -491,8 +530,11 @@ def _insert_refused(cursor: Cursor, rows: dict[str, list[Any]], messages: Sequen
 
 
 def _text(payload: bytes | None) -> str | None:
-    """Text that PostgreSQL can hold; None where it is none."""
+    """Text that may be JSON which PostgreSQL can hold; None where it is none, also where it is nested too deep."""
+    if payload is None or b"\0" in payload:
+        return None
     try:
-        return None if payload is None or b"\0" in payload else payload.decode()
-    except UnicodeDecodeError:
+        msgspec.json.decode(payload, type=msgspec.Raw)
+        return payload.decode()
+    except (ValueError, RecursionError):
         return None
