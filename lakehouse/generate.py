@@ -9,8 +9,9 @@ from lakehouse.contracts.dbt import dbt_sources
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.domains.pgr.contract import SERVICE_EVENT
 from lakehouse.domains.players.contract import PLAYER_EVENT
+from lakehouse.domains.rawg.contract import RAWG_GAME
 
-CONTRACTS = (SERVICE_EVENT, PLAYER_EVENT, DEAD_LETTER)
+CONTRACTS = (SERVICE_EVENT, PLAYER_EVENT, RAWG_GAME, DEAD_LETTER)
 
 
 def generated_files() -> dict[Path, str]:

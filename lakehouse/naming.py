@@ -44,6 +44,7 @@ class Domain(StrEnum):
     PGR = "pgr"
     PLAYERS = "players"
     CONVERSIONS = "conversions"
+    RAWG = "rawg"
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 SERVICE_EVENTS = TableName(Layer.BRONZE, "service_events_raw", Domain.PGR)
 PLAYER_EVENTS = TableName(Layer.BRONZE, "player_events", Domain.PLAYERS)
 CONVERSION_EVENTS = TableName(Layer.BRONZE, "conversion_events", Domain.CONVERSIONS)
+RAWG_GAMES = TableName(Layer.BRONZE, "rawg_games", Domain.RAWG)
+PULLS = TableName(Layer.BRONZE, "pulls", Domain.PLATFORM)
 DUPLICATES = TableName(Layer.BRONZE, "duplicates", Domain.PLATFORM)
 DELIVERIES = TableName(Layer.BRONZE, "deliveries", Domain.PLATFORM)
 REPLAYS = TableName(Layer.BRONZE, "replays", Domain.PLATFORM)
@@ -131,6 +134,8 @@ TABLES = (
     SERVICE_EVENTS,
     PLAYER_EVENTS,
     CONVERSION_EVENTS,
+    RAWG_GAMES,
+    PULLS,
     DUPLICATES,
     DELIVERIES,
     REPLAYS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lakehouse.contracts.contract import Column, Contract, Transform, Type
-from lakehouse.contracts.lineage import DELIVERY_COORDINATES, ERASED_AT, KAFKA_COORDINATES
+from lakehouse.contracts.lineage import DELIVERY_COORDINATES, ERASED_AT, KAFKA_COORDINATES, SOURCE_URL
 from lakehouse.naming import DEAD_LETTERS
 
 DEAD_LETTER = Contract(
@@ -12,8 +12,18 @@ DEAD_LETTER = Contract(
     version=1,
     description="Records that a contract refused. One row a refused record, with its exact bytes, reason and origin.",
     fields=(
-        Column("dead_letter_id", Type.STRING, "Origin as one word: `topic:partition:offset`.", required=True),
-        Column("source", Type.STRING, "Where the record came from: the topic's name, or `source_file`.", required=True),
+        Column(
+            "dead_letter_id",
+            Type.STRING,
+            "Origin as one word: `topic:partition:offset`; of an API `source:item:hash of its bytes`.",
+            required=True,
+        ),
+        Column(
+            "source",
+            Type.STRING,
+            "Where the record came from: the topic's name, `source_file`, or the API.",
+            required=True,
+        ),
         Column(
             "contract", Type.STRING, "Name, version and fingerprint of the contract that refused it.", required=True
         ),
@@ -56,6 +66,6 @@ DEAD_LETTER = Contract(
         Column("failed_at", Type.TIMESTAMP, "When it was refused (UTC).", required=True),
         Column("run_id", Type.STRING, "Run that refused it."),
     ),
-    lineage=(*KAFKA_COORDINATES, *DELIVERY_COORDINATES, ERASED_AT),
+    lineage=(*KAFKA_COORDINATES, *DELIVERY_COORDINATES, ERASED_AT, SOURCE_URL),
     partition_by=(("source", Transform.IDENTITY), ("failed_at", Transform.DAY)),
 )

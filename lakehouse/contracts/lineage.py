@@ -43,6 +43,11 @@ DELIVERY_COORDINATES = (
     Column("source_row", Type.LONG, "Its number there: a row with the header as 1, a line of JSON from 1."),
 )
 
+SOURCE_URL = Column(
+    "source_url", Type.STRING, "Address of the answer that brought it, without keys; `#n`: its place in it, from 1."
+)
+FETCHED_AT = Column("fetched_at", Type.TIMESTAMP, "When that answer came (UTC).")
+
 SOURCE_SNAPSHOT, LOADED_AT = "_audit_source_snapshot_id", "_audit_loaded_at"
 """Audit columns of silver and gold: up to which snapshot of its source a row's table was complete when it was written,
 and when that was. dbt's macro ``audit_columns`` makes them."""
