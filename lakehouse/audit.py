@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.adapters.kafka.resource import KafkaResource
+from lakehouse.domains.apis import APIS
 from lakehouse.domains.feeds import FEEDS, FILES
 from lakehouse.domains.pipelines import LANDINGS
 from lakehouse.errors import LakehouseError
@@ -43,6 +44,7 @@ def run_audit(settings: Settings, *, deep: bool = False) -> Report:
         kafka.topic,
         kafka.probe,
         pipelines=LANDINGS,
+        apis=APIS,
         settled_before=settled_before(settings),
         deep=deep,
     )
@@ -89,6 +91,8 @@ def replay_dead_letters(
     streamed = {pipeline.topic.name: pipeline.contract for pipeline in LANDINGS}
     sources = sorted(fitting["source"].unique().to_pylist())
     for name in sources:
+        if name in {api.source for api in APIS}:
+            raise LakehouseError(f"what {name} sent is not replayed: the next pull of its window judges it again")
         if not is_delivery(name) and name not in (contracts | streamed):
             raise LakehouseError(f"no feed reads {name} any more; name it in KAFKA_TOPIC to replay its records")
     run_id = f"replay-{uuid.uuid4()}"

@@ -19,6 +19,7 @@ from lakehouse import settings as settings_module
 from lakehouse.errors import FileRefusedError, LakehouseError
 from lakehouse.naming import CONVERSIONS_DLQ, CONVERSIONS_TOPIC, Domain
 from lakehouse.progress import counting
+from lakehouse.rawg_commands import rawg_app
 from lakehouse.serve_commands import key_app, load_test_app, rebuild_app, serve_app
 from lakehouse.settings import LOOPBACK
 from lakehouse.stack import commands as stack_commands
@@ -54,6 +55,7 @@ app.add_typer(serve_app, name="serve")
 app.add_typer(key_app, name="api-key")
 app.add_typer(rebuild_app, name="rebuild")
 app.add_typer(load_test_app, name="load-test")
+app.add_typer(rawg_app, name="rawg")
 stack_commands.register(app)
 
 DAY = ["%Y-%m-%d"]
@@ -563,18 +565,23 @@ def _print_report(report: Any) -> None:
     ]
     source = Column("source", overflow="fold")
     table = Table(source, *(name.replace("_", " ") for name in columns), "account", box=box.SIMPLE_HEAD)
-    # There may be any number of files: those whose account closes are one line.
-    closed = [account for account in report.accounts if is_delivery(account.source) and account.closes]
-    for account in (account for account in report.accounts if account not in closed):
+    # There may be any number of files, and of windows of an API: those whose account closes are one line.
+    closed = {"files": [account for account in report.accounts if is_delivery(account.source) and account.closes]}
+    for account in report.accounts:
+        if account.window is not None and account.closes and not account.in_flight:
+            closed.setdefault(f"windows of {account.source}", []).append(account)
+    gathered = {id(account) for accounts in closed.values() for account in accounts}
+    for account in (account for account in report.accounts if id(account) not in gathered):
         numbers = [f"{getattr(account, name):,}" for name in columns]
         state = "[green]closes[/green]" if account.closes else "[red]does not close[/red]"
         table.add_row(escape(account.name), *numbers, state)
-    if closed:
+    for what, accounts in closed.items():
         numbers = [
-            "" if name in ("first", "position") else f"{sum(getattr(account, name) for account in closed):,}"
+            "" if name in ("first", "position") else f"{sum(getattr(account, name) for account in accounts):,}"
             for name in columns
         ]
-        table.add_row(f"{len(closed):,} files", *numbers, "[green]close[/green]")
+        if accounts:
+            table.add_row(f"{len(accounts):,} {what}", *numbers, "[green]close[/green]")
     console.print(table)
     for account in report.accounts:
         for gap in account.gaps:

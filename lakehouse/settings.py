@@ -315,6 +315,37 @@ class Settings(BaseSettings):
         ge=1,
     )
 
+    rawg_api_key: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_names("rawg_api_key", "RAWG_API_KEY"),
+        description="Key of the RAWG API, from https://rawg.io/apidocs.",
+    )
+    rawg_url: str = Field(
+        "https://api.rawg.io/api",
+        validation_alias=_names("rawg_url"),
+        description="Root of the RAWG API, or of a server like it (`lakehouse rawg serve`).",
+    )
+    rawg_requests_per_second: float = Field(
+        5.0,
+        validation_alias=_names("rawg_requests_per_second"),
+        description="Requests to the RAWG API in a second at most, by all runs on this machine together.",
+        gt=0,
+    )
+    rawg_requests_per_month: int = Field(
+        20_000,
+        validation_alias=_names("rawg_requests_per_month"),
+        description="Requests to the RAWG API in a month (UTC) at most, by all runs together.",
+        ge=1,
+    )
+    rawg_workers: int = Field(
+        4, validation_alias=_names("rawg_workers"), description="Pages that are asked of RAWG at once.", ge=1, le=64
+    )
+    raw: str = Field(
+        "",
+        validation_alias=_names("raw"),
+        description="Folder, or `s3://…`, in which items of APIs are kept as received, in Parquet. Unset: not kept.",
+    )
+
     s3_endpoint: str = Field(
         "",
         validation_alias=_names("s3_endpoint"),
@@ -367,7 +398,7 @@ class Settings(BaseSettings):
             raise ValueError("must start with https:// or http://")
         return value
 
-    @field_validator("warehouse", "staging", "compute_logs", mode="after")
+    @field_validator("warehouse", "staging", "compute_logs", "raw", mode="after")
     @classmethod
     def _place(cls, value: str, field: ValidationInfo) -> str:
         if is_s3(value):
@@ -375,13 +406,20 @@ class Settings(BaseSettings):
             if not bucket or not (prefix.rstrip("/") or field.field_name == "warehouse"):
                 raise ValueError(f"must name a bucket and a prefix in it: {S3}bucket/prefix")
             return value.rstrip("/")
-        if field.field_name == "staging" and "://" in value:
+        if field.field_name in ("staging", "raw") and "://" in value:
             raise ValueError(f"must be a folder, or start with {S3}")
         if field.field_name == "warehouse" and value and not value.startswith("file:///"):
             raise ValueError(f"must start with file:/// or {S3}")
         if field.field_name == "compute_logs" and value:
             raise ValueError(f"must start with {S3}")
         return value.rstrip("/") if field.field_name == "warehouse" else value
+
+    @field_validator("rawg_url", mode="after")
+    @classmethod
+    def _plain_address(cls, value: str) -> str:
+        if not value.startswith(("https://", "http://")) or "?" in value:
+            raise ValueError("must start with https:// or http://, without a key")
+        return value.rstrip("/")
 
     @field_validator("s3_endpoint", mode="after")
     @classmethod
@@ -418,9 +456,14 @@ class Settings(BaseSettings):
         return str(Path(self.staging).expanduser().absolute() if self.staging else self.home / "staging")
 
     @property
+    def raw_place(self) -> str | None:
+        """Where items of APIs are kept as received, as a URI; None where they are not."""
+        return self.raw if is_s3(self.raw) or not self.raw else Path(self.raw).expanduser().absolute().as_uri()
+
+    @property
     def s3_buckets(self) -> list[str]:
         """Buckets that the settings name."""
-        places = (self.warehouse, self.staging, self.compute_logs)
+        places = (self.warehouse, self.staging, self.compute_logs, self.raw)
         return sorted({bucket_and_key(place)[0] for place in places if is_s3(place)})
 
     @property

@@ -47,10 +47,14 @@ class Account:
     """Of a stream: offsets that are nowhere and that the topic holds no more; `acknowledge-lost` counts them."""
     gaps: list[str] = field(default_factory=list)
     """What is wrong, in words; empty when the account closes."""
+    window: str | None = None
+    """Of an API: what was asked for. The position is the number of items that it said there are."""
 
     @property
     def name(self) -> str:
-        """Source and partition for people."""
+        """Source and partition, or window, for people."""
+        if self.window is not None:
+            return f"{self.source} {self.window}"
         return self.source if self.partition is None else f"{self.source}[{self.partition}]"
 
     @property

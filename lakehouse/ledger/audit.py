@@ -21,6 +21,7 @@ from lakehouse.adapters.kafka.client import TopicState
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.ledger.account import Account, Probe, Report, draw_up, from_position
+from lakehouse.ledger.api import Api
 from lakehouse.ledger.census import Census, Key, count_erased, take_census, write_mark
 from lakehouse.ledger.commit import COMMIT_ID
 from lakehouse.ledger.dead_letters import find_dead_letters
@@ -28,6 +29,7 @@ from lakehouse.ledger.deliveries import completed, under_way
 from lakehouse.ledger.feed import Feed
 from lakehouse.ledger.history import commits
 from lakehouse.ledger.origin import is_delivery
+from lakehouse.ledger.pulled import pull_accounts
 from lakehouse.ledger.state import Entry, read_entries, read_losses, read_replayed, read_sources
 from lakehouse.ledger.streamed import Landed, queue_accounts, stream_accounts
 from lakehouse.ledger.writer import gaps
@@ -42,10 +44,11 @@ def audit(
     probe: Probe,
     *,
     pipelines: Collection[Landing] = (),
+    apis: Collection[Api] = (),
     settled_before: datetime | None = None,
     deep: bool = False,
 ) -> Report:
-    """Audit every feed and every stream.
+    """Audit every feed, every stream and every API.
 
     Args:
         catalog: Where the tables are.
@@ -53,11 +56,12 @@ def audit(
         topics: Says what the brokers know about a topic; may raise `LakehouseError` when they are away.
         probe: Asks the brokers about missing offsets.
         pipelines: What streams land.
+        apis: What is pulled.
         settled_before: What came before this time must have been landed by its stream. Not given: nothing must.
         deep: Read every file, also those that an earlier audit has verified.
     """
     deeper = partial(
-        audit, catalog, feeds, topics, probe, pipelines=pipelines, settled_before=settled_before, deep=True
+        audit, catalog, feeds, topics, probe, pipelines=pipelines, apis=apis, settled_before=settled_before, deep=True
     )
     names: dict[TableName, list[str]] = {}
     for feed in feeds:
@@ -125,6 +129,7 @@ def audit(
     ):
         for marked, census, reached in (*verified, *((table, census, positions) for table, census in shared)):
             _remember(marked, census, reached)
+    accounts += [account for api in apis for account in pull_accounts(catalog, api, deep=deep)]
     counted = {name: table for name, table in (*tables.items(), *((p.contract.table, t) for p, t in streamed.items()))}
     counted[DEAD_LETTER.table] = letters_table
     erased = {str(name): count_erased(table) for name, table in counted.items() if table is not None}

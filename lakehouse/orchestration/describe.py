@@ -61,6 +61,23 @@ def staging_spec(contract: Contract, description: str) -> dg.AssetSpec:
     )
 
 
+def api_key(contract: Contract) -> dg.AssetKey:
+    """Key of the API that a contract's table is pulled from."""
+    return dg.AssetKey(["api", contract.table.table])
+
+
+def api_spec(contract: Contract, description: str) -> dg.AssetSpec:
+    """An API as an external asset, so that lineage starts there."""
+    return dg.AssetSpec(
+        key=api_key(contract),
+        group_name=str(contract.table.domain),
+        owners=[DATA_PLATFORM],
+        tags={"layer": "source", "domain": str(contract.table.domain)},
+        kinds={"api"},
+        description=description,
+    )
+
+
 def freshness(*, fail_hours: float, warn_hours: float) -> dg.FreshnessPolicy:
     """Policy of a table that should have been materialised within the last hours."""
     return dg.FreshnessPolicy.time_window(

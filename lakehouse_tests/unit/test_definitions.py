@@ -17,6 +17,7 @@ TABLES = {
     "bronze/duplicates",
     "bronze/replays",
     "bronze/expired_snapshots",
+    "bronze/pulls",
     "platform/maintenance",
     "staging/service_events_raw",
     "bronze/service_events_raw",
@@ -32,9 +33,11 @@ PLATFORM = {
     "bronze/duplicates",
     "bronze/replays",
     "bronze/expired_snapshots",
+    "bronze/pulls",
     "platform/maintenance",
     "gold/dim_date",
 }
+RAWG = {"api/rawg_games", "bronze/rawg_games"}
 STREAMED = {"kafka/roman_numeral_events", "kafka/roman_numeral_events_dlq", "bronze/conversion_events"}
 LANDED_PLAYERS = {
     "kafka/player_events_raw",
@@ -68,7 +71,7 @@ CONVERSIONS = STREAMED | {
     "gold/number_popularity",
     "gold/backfill_log",
 }
-TABLES |= CONVERSIONS | PLAYERS
+TABLES |= CONVERSIONS | PLAYERS | RAWG
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +99,7 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
             waiting |= graph.get(key).parent_keys
         return upstream
 
-    assert upstream_of("pgr_funnel_daily", "pgr_backlog_daily") == TABLES - PLATFORM - CONVERSIONS - PLAYERS
+    assert upstream_of("pgr_funnel_daily", "pgr_backlog_daily") == TABLES - PLATFORM - CONVERSIONS - PLAYERS - RAWG
     assert {"kafka/roman_numeral_events", "silver/dim_users", "gold/fact_conversions"} <= upstream_of(
         "conversions_daily"
     )
@@ -109,7 +112,11 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
             assert graph.get(dg.AssetKey(name.split("/"))).parent_keys == {dg.AssetKey(topic.split("/"))}
     streamed = {dg.AssetKey(["kafka", "roman_numeral_events"]), dg.AssetKey(["kafka", "player_events_raw"])}
     assert graph.get(dg.AssetKey(["bronze", "duplicates"])).parent_keys == streamed
+    api = dg.AssetKey(["api", "rawg_games"])
+    for pulled in ("rawg_games", "pulls"):
+        assert graph.get(dg.AssetKey(["bronze", pulled])).parent_keys == {api}
     assert graph.get(dg.AssetKey(["bronze", "dead_letters"])).parent_keys == {
+        api,
         files,
         dg.AssetKey(["kafka", "pgr_events"]),
         dg.AssetKey(["kafka", "roman_numeral_events_dlq"]),
@@ -121,7 +128,7 @@ def test_every_table_has_group_owner_layer_kinds_and_description(repository: dg.
     for key in repository.asset_graph.get_all_asset_keys():
         node = repository.asset_graph.get(key)
         name = key.to_user_string()
-        groups = {"platform": PLATFORM, "conversions": CONVERSIONS, "players": PLAYERS}
+        groups = {"platform": PLATFORM, "conversions": CONVERSIONS, "players": PLAYERS, "rawg": RAWG}
         assert node.group_name == next((group for group, names in groups.items() if name in names), "pgr")
         assert node.owners
         assert {"layer", "domain"} <= set(node.tags)
@@ -134,6 +141,16 @@ def test_the_invariant_is_a_check_on_every_feed_and_stream(repository: dg.Reposi
         key.asset_key for key in repository.asset_graph.asset_check_keys if key.name == "every_offset_is_accounted_for"
     }
     assert checked == {dg.AssetKey(landed.contract.table.key) for landed in (*FEEDS, *LANDINGS)}
+
+
+def test_the_invariant_is_a_check_on_what_is_pulled_and_many_months_are_one_run(
+    repository: dg.RepositoryDefinition,
+) -> None:
+    games = dg.AssetKey(["bronze", "rawg_games"])
+    checked = {key.name for key in repository.asset_graph.asset_check_keys if key.asset_key == games}
+    assert {"every_window_is_accounted_for", "rawg_has_as_many_games"} <= checked
+    assert repository.asset_graph.get(games).backfill_policy == dg.BackfillPolicy.single_run()
+    assert repository.get_job("rawg_daily").tags["lakehouse/kind"] == "batch"
 
 
 def test_many_days_of_marts_are_processed_in_one_run(repository: dg.RepositoryDefinition) -> None:

@@ -51,7 +51,7 @@ RAWG_GAME = Contract(
         Column(
             "content_hash",
             Type.STRING,
-            "SHA-256 of the item as canonical JSON (sorted keys, no white space) without "
+            "First 32 digits of the SHA-256 of the item as canonical JSON (sorted keys, no white space) without "
             + ", ".join(sorted(VOLATILE))  # the same text in every process
             + " at any depth; null for games that are gone.",
         ),

@@ -1,0 +1,240 @@
+"""Taking in what an API lists, window by window, each version of an item once, and the account of it.
+
+While a window is read, how far the pull has come is a property of the table its rows go to, moved by the commits of its
+rows. When it ends it is written down among the pulls, and only then the property is removed: properties stay few,
+whatever the number of windows. A pull keeps the ids it has seen and the beginning of each item's hash, so that an
+auditor can look for every item that the API listed, also for those that made no row.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from array import array
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.catalog import Catalog
+from pyiceberg.expressions import In
+from pyiceberg.table import Table
+
+from lakehouse.adapters.iceberg.catalog import ensure_table
+from lakehouse.adapters.iceberg.filters import equal
+from lakehouse.contracts.arrow import arrow_schema
+from lakehouse.contracts.pull import ABANDONED, CLOSED, DISTURBED, PULL_RECORD
+from lakehouse.ledger.commit import append, until_won
+
+PREFIX = "lakehouse.pull."
+SHORT = 16
+"""Hexadecimal digits of an item's hash that a pull remembers."""
+NOTHING = "0" * SHORT
+"""Stands for the hash of what is gone."""
+
+
+class State(StrEnum):
+    """How a pull is doing."""
+
+    READING = "reading"
+    CLOSED = CLOSED
+    DISTURBED = DISTURBED
+    ABANDONED = ABANDONED
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """An item as it was seen last."""
+
+    short_hash: str
+    is_new: bool
+    """Whether this pull made a row of it."""
+
+
+@dataclass
+class Progress:
+    """How far a pull of a window has come."""
+
+    pull_id: str
+    window: str
+    said: int
+    """Items that the API said the window has, when the pull began."""
+    started_at: datetime
+    """That moment, by the API's clock (UTC)."""
+    page: int = 1
+    """Next page to read."""
+    reading: int = 1
+    """How many times the window has been read, this one included."""
+    rows: int = 0
+    requests: int = 0
+    has_moved: bool = False
+    """Whether an item was seen that changed since the pull began."""
+    state: State = State.READING
+    seen: dict[int, Sighting] = field(default_factory=dict)
+    letters: dict[str, None] = field(default_factory=dict)
+    """Ids of the dead letters, in order."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that the window had when the pull began was seen.
+
+        An item that did not change since then was in the window then. As many such items as the API said there were are
+        all of them, in whatever order and on however many readings they were seen.
+        """
+        return not self.has_moved and len(self.seen) + len(self.letters) == self.said
+
+    @property
+    def unchanged(self) -> int:
+        """Items that were held as they are."""
+        return sum(not sighting.is_new for sighting in self.seen.values())
+
+    @property
+    def repeats(self) -> int:
+        """Rows beyond one an item."""
+        return self.rows - (len(self.seen) - self.unchanged)
+
+    def copy(self) -> Progress:
+        """One that can be moved on without moving this one."""
+        return replace(self, seen=dict(self.seen), letters=dict(self.letters))
+
+
+def property_name(source: str, window: str) -> str:
+    """Name of the table property that holds a pull under way."""
+    return f"{PREFIX}{source}.{window}"
+
+
+def to_property(progress: Progress) -> str:
+    """A pull under way as the value of a property."""
+    said = {
+        name: getattr(progress, name)
+        for name in ("pull_id", "said", "page", "reading", "rows", "requests", "has_moved", "state")
+    }
+    packed = base64.b64encode(pack(progress.seen)).decode()
+    said |= {"started_at": progress.started_at.isoformat(), "seen": packed, "letters": list(progress.letters)}
+    return json.dumps(said, sort_keys=True)
+
+
+def under_way(properties: Mapping[str, str], source: str) -> dict[str, Progress]:
+    """Pulls that are under way, or whose end was not written down yet, by window."""
+    start = f"{PREFIX}{source}."
+    found = {}
+    for name, value in properties.items():
+        if name.startswith(start):
+            said = json.loads(value)
+            said["started_at"] = datetime.fromisoformat(said["started_at"])
+            said["seen"] = unpack(base64.b64decode(said["seen"]))
+            said["letters"] = dict.fromkeys(said["letters"])
+            said["state"] = State(said["state"])
+            window = name.removeprefix(start)
+            found[window] = Progress(window=window, **said)
+    return found
+
+
+def pack(seen: Mapping[int, Sighting]) -> bytes:
+    """Sightings in about 12 bytes each."""
+    ids = sorted(seen)
+    hashes = "".join(seen[item].short_hash for item in ids)
+    flags = bytes(seen[item].is_new for item in ids)
+    return zlib.compress(array("q", ids).tobytes() + bytes.fromhex(hashes) + flags)
+
+
+def unpack(packed: bytes) -> dict[int, Sighting]:
+    """What `pack` packed."""
+    ids, hashes, flags = _columns(packed)
+    return {
+        item: Sighting(hashes[SHORT * place : SHORT * (place + 1)], bool(flags[place]))
+        for place, item in enumerate(ids)
+    }
+
+
+def _columns(packed: bytes) -> tuple[array[int], str, bytes]:
+    plain = zlib.decompress(packed)
+    count = len(plain) // 17
+    return array("q", plain[: 8 * count]), plain[8 * count : 16 * count].hex(), plain[16 * count :]
+
+
+class Pulls:
+    """The table of pulls, as one source sees it."""
+
+    def __init__(self, catalog: Catalog, source: str) -> None:
+        """Open the table, created or evolved first."""
+        self._table: Table = ensure_table(catalog, PULL_RECORD)
+        self._source = source
+
+    def write_down(self, ended: Collection[Progress], target: str, run_id: str) -> None:
+        """Write down pulls that ended, each once.
+
+        Raises:
+            LedgerConflictError: other writers won every race.
+        """
+        now = datetime.now(UTC)
+        rows = pa.Table.from_pylist(
+            [self._row(one, target, run_id, now) for one in ended], schema=arrow_schema(PULL_RECORD)
+        )
+
+        def add_missing() -> None:
+            known = self._read(["pull_id"])["pull_id"].cast(pa.string()).combine_chunks()
+            new = rows.filter(pc.invert(pc.is_in(rows["pull_id"], known)))
+            if new.num_rows:
+                append(self._table, new, {}, {"lakehouse.run-id": run_id})
+
+        until_won(self._table, add_missing)
+
+    def _row(self, ended: Progress, target: str, run_id: str, now: datetime) -> dict[str, object]:
+        return {
+            "source": self._source,
+            "pull_id": ended.pull_id,
+            "pull_window": ended.window,
+            "target": target,
+            "outcome": str(ended.state),
+            "said": ended.said,
+            "landed_rows": ended.rows,
+            "unchanged": ended.unchanged,
+            "refused": len(ended.letters),
+            "repeats": ended.repeats,
+            "seen": pack(ended.seen),
+            "letters": "\n".join(ended.letters),
+            "requests": ended.requests,
+            "started_at": ended.started_at,
+            "completed_at": now,
+            "run_id": run_id,
+        }
+
+    def newest(self, columns: Iterable[str] = ("outcome", "completed_at")) -> dict[str, dict[str, Any]]:
+        """The newest pull of each window: ``pull_id`` and the given columns."""
+        self._table.refresh()
+        return newest(self._read(["pull_window", "pull_id", "completed_at", *columns]))
+
+    def seen_in(self, pull_ids: Iterable[str]) -> pa.Array:
+        """Ids of all items that the pulls saw."""
+        wanted = In("pull_id", set(pull_ids))  # type: ignore[call-arg,arg-type]
+        packed = self._table.scan(row_filter=wanted, selected_fields=("seen",)).to_arrow()["seen"].to_pylist()
+        return pa.concat_arrays([pa.array([], pa.int64()), *(pa.array(_columns(one)[0], pa.int64()) for one in packed)])
+
+    def _read(self, columns: Iterable[str]) -> pa.Table:
+        wanted = tuple(dict.fromkeys(columns))
+        return self._table.scan(row_filter=equal("source", self._source), selected_fields=wanted).to_arrow()
+
+
+def newest(pulls: pa.Table) -> dict[str, dict[str, Any]]:
+    """Of a table of pulls the newest of each window; one that nobody went on with says nothing of it."""
+    found = {}
+    for row in pulls.sort_by([("completed_at", "ascending")]).to_pylist():
+        if row.get("outcome") != ABANDONED:
+            found[row["pull_window"]] = row
+    return found
+
+
+def sighted(packed: bytes) -> pa.Table:
+    """Sightings as columns: ``id`` and ``short_hash``."""
+    ids, hashes, _ = _columns(packed)
+    return pa.table(
+        {
+            "id": pa.array(ids, pa.int64()),
+            "short_hash": pa.array([hashes[at : at + SHORT] for at in range(0, len(hashes), SHORT)], pa.string()),
+        }
+    )
