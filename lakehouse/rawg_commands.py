@@ -45,6 +45,9 @@ def pull_command(
         datetime | None,
         typer.Option(metavar="DAY", formats=DAY, help="With --updated: from this day on instead, e.g. 2026-11-01."),
     ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(metavar="DAY", formats=DAY, help="With --updated: to this day instead.")
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="All games: every month of release, and games without one.")
     ] = False,
@@ -61,18 +64,15 @@ def pull_command(
     lakehouse rawg pull --from undated --to undated
     """
     from lakehouse.domains.rawg.ingest import days_to_update, pull_windows
-    from lakehouse.domains.rawg.windows import ROOTS, released_between, updated_between
+    from lakehouse.domains.rawg.windows import ROOTS, released_between
 
     settings = configuration.load()
-    if [everything, updated, bool(first or last)].count(True) != 1 or (since and not updated):
-        raise LakehouseError("which games? --from MONTH --to MONTH, or --updated (with --since DAY), or --all")
+    if [everything, updated, bool(first or last)].count(True) != 1 or ((since or until) and not updated):
+        raise LakehouseError("which games? --from MONTH --to MONTH, or --updated (--since DAY --until DAY), or --all")
     if everything:
         windows = list(ROOTS.values())
     elif updated:
-        windows = days_to_update(settings)
-        if since:
-            assert windows[-1].updated
-            windows = updated_between(since.date(), windows[-1].updated[1])
+        windows = days_to_update(settings, since=since.date() if since else None, until=until.date() if until else None)
     else:
         windows = released_between(first or str(last), last or str(first))
     with counting(Console(stderr=True), "windows", len(windows)) as on_window:

@@ -20,7 +20,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 README = PROJECT / "README.md"
 RESULTS = PROJECT / "docs" / "faults.json"
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
-MODULES = ("test_runs", "test_servers", "test_storage", "test_gaps", "test_streams")
+MODULES = ("test_runs", "test_servers", "test_storage", "test_gaps", "test_streams", "test_pulls")
 
 SOAK = PROJECT / "docs" / "soak.json"
 MIXED_LOAD = PROJECT / "docs" / "mixed-load.json"

@@ -28,7 +28,6 @@ rawg_api = api_spec(RAWG_GAME, "Lists of video games of the RAWG API, by month o
             **describe_contract(RAWG_GAME),
             deps=[rawg_api],
             kinds={"api", "iceberg"},
-            skippable=True,
             freshness_policy=freshness(warn_hours=30, fail_hours=54),
         )
     ],
@@ -37,7 +36,9 @@ rawg_api = api_spec(RAWG_GAME, "Lists of video games of the RAWG API, by month o
     backfill_policy=dg.BackfillPolicy.single_run(),
     retry_policy=RETRY,
 )
-def rawg_games(context: dg.AssetExecutionContext) -> Iterator[Any]:
+def rawg_games(
+    context: dg.AssetExecutionContext,
+) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[None]]:
     """Pull times of release, of a run with partitions, or else the days of update that are due."""
     from lakehouse.domains.rawg.ingest import days_to_update, pull_windows
     from lakehouse.domains.rawg.overview import describe_games
@@ -46,13 +47,15 @@ def rawg_games(context: dg.AssetExecutionContext) -> Iterator[Any]:
     from lakehouse.ledger.budget import BudgetError
 
     settings = settings_module.load()
-    is_partitioned = context.has_partition_key or context.has_partition_key_range
+    is_of_release = context.has_partition_key or context.has_partition_key_range
     try:
-        windows = [ROOTS[name] for name in context.partition_keys] if is_partitioned else days_to_update(settings)
+        windows = [ROOTS[name] for name in context.partition_keys] if is_of_release else days_to_update(settings)
         done = pull_windows(
             settings,
             windows,
             run_id=context.run.run_id,
+            # Who asks for a month wants it read; a run that is tried again goes on.
+            again=not (context.retry_number or context.run.parent_run_id),
             on_landed=lambda landed, so_far: context.log.info(
                 "%d games seen, %d new versions, %d refused", so_far.items, so_far.rows, so_far.refused
             ),
@@ -65,10 +68,7 @@ def rawg_games(context: dg.AssetExecutionContext) -> Iterator[Any]:
     if done.refused:
         refused: dict[str, Any] = {"dead_letters": done.refused, "source": "rawg"}
         yield dg.AssetMaterialization(DEAD_LETTERS.key, metadata=refused)
-    if is_partitioned:
-        yield dg.MaterializeResult(asset_key=dg.AssetKey(RAWG_GAME.table.key), metadata=metadata)
-    else:
-        yield dg.AssetMaterialization(RAWG_GAME.table.key, metadata=metadata)
+    yield dg.MaterializeResult(asset_key=dg.AssetKey(RAWG_GAME.table.key), metadata=metadata)
 
 
 def _metadata(done: "Pulled") -> dict[str, Any]:

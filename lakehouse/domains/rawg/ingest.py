@@ -15,6 +15,7 @@ from lakehouse.domains.rawg.lake import Landed
 from lakehouse.domains.rawg.pull import Pulled, pull
 from lakehouse.domains.rawg.source import Client, client_of
 from lakehouse.domains.rawg.windows import Window, updated_between
+from lakehouse.errors import LakehouseError
 from lakehouse.ledger.budget import Budget
 from lakehouse.ledger.pulls import Pulls, under_way
 from lakehouse.naming import RAWG_GAMES
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from lakehouse.settings import Settings
 
 OVERLAP_DAYS = 2
-"""Days before the newest one that was read to its end that are read again: nobody says in which zone RAWG's days are,
+"""Newest days of those read that are read again: nobody says in which zone RAWG's days are,
 and a day's games may be seen late."""
 FIRST_LOOK_BACK_DAYS = 7
 """Days that the first daily run looks back, before any was read."""
@@ -72,6 +73,7 @@ def pull_windows(
             workers=settings.rawg_workers,
             again=again,
             raw=settings.raw_place,
+            flush_seconds=settings.flush_interval_sec,
             on_landed=on_landed,
             on_window=on_window,
         )
@@ -84,22 +86,30 @@ def asking(settings: Settings, catalog: Catalog) -> Iterator[Client]:
         yield client_of(settings, budget.take)
 
 
-def days_to_update(settings: Settings, until: date | None = None) -> list[Window]:
+def days_to_update(settings: Settings, *, since: date | None = None, until: date | None = None) -> list[Window]:
     """Windows of the days of update that are due: from a little before the newest that was read, to yesterday.
 
     Args:
         settings: Where the catalog is.
-        until: Last day; yesterday (UTC), if not given. Today's games go on changing while they are read.
+        since: First day, if another one is wanted.
+        until: Last day, if another one is wanted. Today's games go on changing while they are read.
+
+    Raises:
+        LakehouseError: the first day is after the last, or the catalog does not answer.
     """
     until = until or datetime.now(UTC).date() - timedelta(days=1)
-    read = [
-        date.fromisoformat(window.removeprefix("updated:"))
-        for window, pull in Pulls(connect(settings), API.source).newest().items()
-        if pull["outcome"] == CLOSED and window.startswith("updated:") and len(window) == len("updated:2026-11-25")
-    ]
-    newest = max(read, default=until - timedelta(days=FIRST_LOOK_BACK_DAYS - 1 - OVERLAP_DAYS))
-    first = max(newest - timedelta(days=OVERLAP_DAYS - 1), until - timedelta(days=MOST_DAYS - 1))
-    return updated_between(min(first, until), until)
+    if since is None:
+        read = [
+            date.fromisoformat(window.removeprefix("updated:"))
+            for window, pull in Pulls(connect(settings), API.source).newest().items()
+            if pull["outcome"] == CLOSED and window.startswith("updated:") and len(window) == len("updated:2026-11-25")
+        ]
+        overlap, first = timedelta(days=OVERLAP_DAYS - 1), timedelta(days=FIRST_LOOK_BACK_DAYS - 1)
+        due = max((day for day in read if day <= until), default=until - first + overlap) - overlap
+        since = max(due, until - timedelta(days=MOST_DAYS - 1))
+    if since > until:
+        raise LakehouseError(f"{since} is after {until}")
+    return updated_between(since, until)
 
 
 def status(settings: Settings) -> Status:

@@ -69,25 +69,25 @@ def chart(years: Counter[str]) -> str:
 
 
 def compare_counts(settings: Settings) -> list[Comparison]:
-    """Ask the API how many games the windows of release have that were read last.
+    """Ask the API how many games the windows of release have that were read last, the largest of a run first.
 
     Raises:
         LakehouseError: the catalog or the API does not answer, the key is refused or the budget spent.
     """
     catalog = connect(settings)
     table = find_table(catalog, RAWG_GAMES)
-    newest = Pulls(catalog, API.source).newest()
+    newest = Pulls(catalog, API.source).newest(["outcome", "said"])
     ended = {
-        window: (pull["completed_at"], ROOTS[name])
-        for name, root in ROOTS.items()
+        window: (pull["completed_at"], pull["said"], root)
+        for root in ROOTS.values()
         if (pull := newest.get(window := root.name)) and pull["outcome"] == CLOSED
     }
-    chosen = sorted(ended, key=lambda window: ended[window][0], reverse=True)[:COMPARED]
+    chosen = sorted(ended, key=lambda window: ended[window][:2], reverse=True)[:COMPARED]
     if table is None or not chosen:
         return []
     games = _games(table)
     with asking(settings, catalog) as client:
-        return [Comparison(window, client.size(ended[window][1]), _held(games, ended[window][1])) for window in chosen]
+        return [Comparison(window, client.size(ended[window][2]), _held(games, ended[window][2])) for window in chosen]
 
 
 def _games(table: Table) -> pa.Table:

@@ -33,7 +33,7 @@ from lakehouse.ledger.budget import BudgetError
 from lakehouse.ledger.pulls import Progress, State
 
 BATCH_ITEMS = 4_000
-FLUSH_SECONDS = 15.0
+"""Items of a commit at most."""
 CONTINUED_FOR = timedelta(hours=6)
 """A window that an earlier run read to its end so lately is not read again, one that it began is gone on with."""
 PULLS_OF_A_WINDOW = 4
@@ -97,6 +97,7 @@ def pull(
     workers: int = 4,
     again: bool = False,
     raw: str | None = None,
+    flush_seconds: float = 5.0,
     on_landed: Callable[[Landed, Pulled], None] = lambda landed, pulled: None,
     on_window: Callable[[int, int], None] = lambda done, known: None,
 ) -> Pulled:
@@ -110,6 +111,7 @@ def pull(
         workers: Threads that ask at once.
         again: Read windows, too, that an earlier run has just read to their end.
         raw: Folder or prefix for items as received; None: they are in the rows alone.
+        flush_seconds: How long a page waits at most for its commit.
         on_landed: Called after each commit with what it did and with all so far.
         on_window: Called with how many windows are done, and how many there are as far as is known.
 
@@ -117,25 +119,25 @@ def pull(
         LakehouseError: a window could not be read, or did not come to rest; all that was read is landed, and the next
             run goes on from there. Of a refused key or a spent budget the sort of error that says so.
     """
-    return _Run(client, catalog, run_id, workers, again, raw, on_landed, on_window).run(windows)
+    landing = Landing(catalog, run_id=run_id, raw=raw)
+    return _Run(client, landing, workers, again, flush_seconds, on_landed, on_window).run(windows)
 
 
 class _Run:
     def __init__(
         self,
         client: Client,
-        catalog: Catalog,
-        run_id: str,
+        landing: Landing,
         workers: int,
         again: bool,
-        raw: str | None,
+        flush_seconds: float,
         on_landed: Callable[[Landed, Pulled], None],
         on_window: Callable[[int, int], None],
     ) -> None:
         self._client, self._workers = client, workers
         self._on_landed, self._on_window = on_landed, on_window
-        self._landing = Landing(catalog, run_id=run_id, raw=raw)
-        self._again = again
+        self._landing = landing
+        self._again, self._flush_seconds = again, flush_seconds
         self._pulled = Pulled()
         self._read: queue.Queue[PageRead | _Split | _Failed] = queue.Queue(maxsize=4 * workers)
         self._stop = threading.Event()
@@ -241,7 +243,7 @@ class _Run:
             elif isinstance(message, _Failed):
                 self._fail(message)
                 self._reading -= 1
-            is_due = items >= BATCH_ITEMS or not self._reading or time.monotonic() - since >= FLUSH_SECONDS
+            is_due = items >= BATCH_ITEMS or not self._reading or time.monotonic() - since >= self._flush_seconds
             if batch and is_due:
                 self._flush(batch)
                 batch, items, since = [], 0, time.monotonic()
