@@ -590,8 +590,11 @@ def _print_report(report: Any) -> None:
             console.print(f"{account.direct:,} rows of {account.name} were written by SQL, outside any ledger:")
             for commit in account.written_by[:5] or ["by commits that the table's history no longer holds"]:
                 console.print(escape(f"  {commit}"), soft_wrap=True)
-    if report.in_flight:
-        console.print(f"{report.in_flight:,} records wait on their topics; the sensor lands them.")
+    reading = sum(account.in_flight for account in report.accounts if account.window is not None)
+    if reading:
+        console.print(f"{reading:,} items are left of windows that are being read; giving the command again goes on.")
+    if report.in_flight > reading:
+        console.print(f"{report.in_flight - reading:,} records wait on their topics; the sensor lands them.")
     if report.erased:
         counts = ", ".join(f"{count:,} of {name}" for name, count in report.erased.items())
         console.print(f"Rows whose personal data was erased on request: {counts}.")

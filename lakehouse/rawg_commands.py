@@ -84,6 +84,11 @@ def pull_command(
         f"{done.items:,} games seen, {done.rows:,} new versions, {done.gone:,} games gone, {done.refused:,} refused;"
         f" {done.requests:,} requests"
     )
+    if done.disturbed:
+        raise LakehouseError(
+            f"{len(done.disturbed):,} windows changed whenever they were read: {', '.join(done.disturbed[:5])};"
+            " what was seen is landed, their account does not close. Pull them again later"
+        )
 
 
 @rawg_app.command("status")

@@ -76,6 +76,7 @@ def _metadata(done: "Pulled") -> dict[str, Any]:
         "windows": len(done.closed),
         "windows_just_read_before": len(done.continued),
         "windows_of_another_run": done.elsewhere,
+        "windows_that_changed_while_they_were_read": done.disturbed,
         "games_seen": done.items,
         "new_versions": done.rows,
         "gone": done.gone,

@@ -60,8 +60,8 @@ def pull_windows(
     """Pull windows with the key, at the rate and within the budget that the settings say.
 
     Raises:
-        LakehouseError: the catalog or the API does not answer, the key is refused, the budget is spent, or a window did
-            not come to rest. What was read is landed; the next run goes on from there.
+        LakehouseError: the catalog or the API does not answer, the key is refused, or the budget is spent. What was
+            read is landed; the next run goes on from there.
     """
     catalog = connect(settings)
     with asking(settings, catalog) as client:

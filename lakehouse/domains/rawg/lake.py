@@ -544,8 +544,12 @@ def current_versions(table: Table, columns: Sequence[str], wanted: BooleanExpres
     """
     names = tuple(dict.fromkeys(("game_id", *_RECENCY, *columns)))
     versions = table.scan(row_filter=wanted, selected_fields=names).to_arrow()
-    keys = [(name, "ascending") for name in ("game_id", *_RECENCY)]
-    versions = versions.take(pc.sort_indices(versions, sort_keys=keys, null_placement="at_start"))
+    least = pa.scalar(datetime.min.replace(tzinfo=UTC), _UTC)
+    filled = versions.set_column(
+        versions.column_names.index("updated_at"), "updated_at", pc.fill_null(versions["updated_at"], least)
+    )
+    order = pc.sort_indices(filled, sort_keys=[(name, "ascending") for name in ("game_id", *_RECENCY)])
+    versions = versions.take(order)
     ids = versions["game_id"].combine_chunks()
     is_last = pa.concat_arrays([pc.not_equal(ids[:-1], ids[1:]), pa.array([True] * min(1, len(ids)), pa.bool_())])
     return versions.filter(is_last)

@@ -51,6 +51,7 @@ class Pulled:
     continued: list[str] = field(default_factory=list)
     """Windows that an earlier run had read to their end just before."""
     disturbed: list[str] = field(default_factory=list)
+    """Windows that changed whenever they were read: what was seen is landed, their account does not close."""
     elsewhere: list[str] = field(default_factory=list)
     """Windows that another run is reading."""
     items: int = 0
@@ -116,8 +117,8 @@ def pull(
         on_window: Called with how many windows are done, and how many there are as far as is known.
 
     Raises:
-        LakehouseError: a window could not be read, or did not come to rest; all that was read is landed, and the next
-            run goes on from there. Of a refused key or a spent budget the sort of error that says so.
+        LakehouseError: a window could not be read; all that was read is landed, and the next run goes on from there. Of
+            a refused key or a spent budget the sort of error that says so.
     """
     landing = Landing(catalog, run_id=run_id, raw=raw)
     return _Run(client, landing, workers, again, flush_seconds, on_landed, on_window).run(windows)
@@ -173,12 +174,6 @@ class _Run:
         if self._errors:
             # A key or a budget is the reason for all that follows.
             raise min(self._errors, key=lambda error: not isinstance(error, KeyRefusedError | BudgetError))
-        if self._pulled.disturbed:
-            raise LakehouseError(
-                f"{len(self._pulled.disturbed)} windows changed while they were read, {PULLS_OF_A_WINDOW} times:"
-                f" {', '.join(self._pulled.disturbed[:5])}; what was seen is landed, their account does not close."
-                " Pull them again later"
-            )
         return self._pulled
 
     def _add(self, window: Window, root: _Root) -> None:

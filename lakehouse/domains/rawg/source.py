@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import msgspec
 import requests
@@ -38,6 +38,8 @@ ATTEMPTS = 8
 LONGEST_WAIT = 60.0
 FARTHEST = 300.0
 """Seconds that a server may ask us to wait; more is cut down to it."""
+HOPS = 4
+"""Games to be led to, one from the other, when asked for one that was merged."""
 LARGEST_BODY = 64 * 1024**2
 
 
@@ -188,10 +190,14 @@ class Client:
                 raise BrokenPage("the game is no object")
             return answer
 
-        found = self._ask(f"games/{name}", {}, read)
-        if found is not None and "id" not in (said := self._said(found.body)) and said.get("redirect"):
-            return self.game(str(said.get("slug")))
-        return found
+        asked = name
+        for _ in range(HOPS):
+            found = self._ask(f"games/{quote(str(name), safe='')}", {}, read)
+            said = self._said(found.body) if found else {}
+            if "id" in said or not said.get("redirect"):
+                return found
+            name = str(said.get("slug"))
+        raise LakehouseError(f"RAWG leads from one game to another when asked for {asked}, and to no end")
 
     @staticmethod
     def _said(body: bytes) -> dict[str, object]:
@@ -253,8 +259,9 @@ class Client:
                 " https://rawg.io/apidocs"
             )
         if 300 <= status < 400 and "/games/" in (target := urlsplit(headers.get("Location", "")).path):
-            # Only another game of the same API: the key goes nowhere else.
-            return self.game(target.rstrip("/").rpartition("/")[2])
+            # Only to another game of the same API, as the API says it otherwise: the key goes nowhere else.
+            body = msgspec.json.encode({"redirect": True, "slug": unquote(target.rstrip("/").rpartition("/")[2])})
+            status = 200
         if status == 404:
             return None
         if status == 429 or status >= 500:

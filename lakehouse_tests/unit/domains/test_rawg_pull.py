@@ -112,13 +112,11 @@ def test_games_that_move_between_pages_are_neither_lost_nor_doubled(
         assert gaps(catalog) == []
 
 
-@given(st.integers(0, 10_000))
-@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize("seed", [1, 2])
 def test_games_that_come_change_and_go_while_they_are_read_are_seen_as_they_are_then(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, seed: int
+    catalog: SqlCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(pulling, "PULLS_OF_A_WINDOW", 8)
-    folder = tmp_path_factory.mktemp("changing")
     site = Site(game(number) for number in range(1, 200))
     chance = random.Random(seed)
 
@@ -130,8 +128,8 @@ def test_games_that_come_change_and_go_while_they_are_read_are_seen_as_they_are_
         leaves = chance.choice(inside)
         site.put(game(leaves, released="2023-01-01", updated=now()), game(1000 + number, updated=now()))
 
-    with sqlite_catalog(folder) as catalog, running(site, Trouble(before=change)) as server:
-        pull_all(server, catalog, folder, [AUGUST])
+    with running(site, Trouble(before=change)) as server:
+        pull_all(server, catalog, tmp_path, [AUGUST])
         wanted = on_server(site.games, lambda one: (one.released or "").startswith("2024-08"))
         found = {number: said for number, said in payloads(catalog).items() if said["released"] == "2024-08-15"}
         assert found == wanted
@@ -145,8 +143,7 @@ def test_a_window_that_does_not_come_to_rest_is_no_secret(
     site = Site(game(number) for number in range(1, 100))
     trouble = Trouble(before=lambda number: site.put(game(1000 + number, updated=now())))
     with running(site, trouble) as server:
-        with pytest.raises(LakehouseError, match="1 windows changed while they were read"):
-            pull_all(server, catalog, tmp_path, [AUGUST])
+        assert pull_all(server, catalog, tmp_path, [AUGUST]).disturbed == ["released:2024-08"]
         assert "it changed while it was read" in gaps(catalog)[0]
         assert len(current(catalog)) >= 99, "what was seen is landed"
         trouble.before = lambda number: None

@@ -15,7 +15,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from lakehouse.domains.rawg.made import made_games
 from lakehouse.domains.rawg.server import Trouble, games_of_files, running
-from lakehouse.domains.rawg.site import Game, Site
+from lakehouse.domains.rawg.site import Game, Site, game_of
 from lakehouse.domains.rawg.source import Client, KeyRefusedError, Pace
 from lakehouse.domains.rawg.windows import ROOTS, month_window
 from lakehouse.errors import LakehouseError
@@ -137,6 +137,12 @@ def test_a_game_that_was_merged_leads_to_the_other_one_and_a_deleted_one_to_noth
     assert merged is not None
     assert there is not None
     assert merged.body == there.body == item(2)
+
+
+def test_a_game_that_leads_in_a_circle_is_no_endless_search(tmp_path: Path) -> None:
+    circle = game_of(item(1), details=b'{"redirect":true,"slug":"game-1"}')
+    with running(Site([circle])) as server, pytest.raises(LakehouseError, match="to no end"):
+        client(server, tmp_path).game(1)
 
 
 def test_an_endless_answer_is_cut_off_and_a_redirect_elsewhere_gets_no_key(tmp_path: Path) -> None:
