@@ -52,8 +52,8 @@ class Pulling:
     runs: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(self, *arguments: str, key: str = KEY) -> subprocess.Popen[str]:
-        """Start a run over the months."""
-        command = [sys.executable, "-m", "lakehouse.cli", "rawg", "pull"]
+        """Start a run over the months, also where another test has pulled all there are."""
+        command = [sys.executable, "-m", "lakehouse.cli", "rawg", "pull", "--again"]
         environment = {
             "LAKEHOUSE_RAWG_URL": self.server.url,
             "RAWG_API_KEY": key,
