@@ -141,7 +141,7 @@ def stop(settings: Settings, pipeline: Pipeline) -> str:
         LakehouseError: it does not run, or the savepoint failed; then the job goes on.
     """
     cluster, job = _alive(settings, pipeline)
-    place = _saved(settings, pipeline, cluster.stop)
+    place = _saved(settings, pipeline, cluster, job, cluster.stop)
     _wish(settings, pipeline).unlink(missing_ok=True)
     _wait(lambda: cluster.alive(job.name) is None, START_SECONDS, f"{job.name} has its savepoint, but does not end")
     return place
@@ -153,8 +153,8 @@ def savepoint(settings: Settings, pipeline: Pipeline) -> str:
     Raises:
         LakehouseError: it does not run, or the savepoint failed.
     """
-    cluster, _ = _alive(settings, pipeline)
-    return _saved(settings, pipeline, cluster.savepoint)
+    cluster, job = _alive(settings, pipeline)
+    return _saved(settings, pipeline, cluster, job, cluster.savepoint)
 
 
 def trouble(settings: Settings, pipeline: Pipeline) -> str | None:
@@ -225,9 +225,8 @@ def newest_state(settings: Settings, pipeline: Pipeline) -> str | None:
     return newest.parent.as_uri() if newest else None
 
 
-def _saved(settings: Settings, pipeline: Pipeline, save: Callable[..., str]) -> str:
+def _saved(settings: Settings, pipeline: Pipeline, cluster: FlinkCluster, job: Job, save: Callable[..., str]) -> str:
     """Where the savepoint is that a job took, which takes none while it is restarted or some of its tasks end."""
-    cluster, job = _alive(settings, pipeline)
     folder = (_folder(settings, pipeline) / SAVEPOINTS).as_uri()
     failed = 0
     while True:
