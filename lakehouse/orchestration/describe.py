@@ -51,14 +51,7 @@ def staging_key(contract: Contract) -> dg.AssetKey:
 
 def staging_spec(contract: Contract, description: str) -> dg.AssetSpec:
     """Dropped files as an external asset, the second beginning of the lineage."""
-    return dg.AssetSpec(
-        key=staging_key(contract),
-        group_name=str(contract.table.domain),
-        owners=[DATA_PLATFORM],
-        tags={"layer": "source", "domain": str(contract.table.domain)},
-        kinds={"file"},
-        description=description,
-    )
+    return _source_spec(staging_key(contract), contract, "file", description)
 
 
 def api_key(contract: Contract) -> dg.AssetKey:
@@ -68,12 +61,17 @@ def api_key(contract: Contract) -> dg.AssetKey:
 
 def api_spec(contract: Contract, description: str) -> dg.AssetSpec:
     """An API as an external asset, so that lineage starts there."""
+    return _source_spec(api_key(contract), contract, "api", description)
+
+
+def _source_spec(key: dg.AssetKey, contract: Contract, kind: str, description: str) -> dg.AssetSpec:
+    """Where the records of a contract's table come from, as an external asset."""
     return dg.AssetSpec(
-        key=api_key(contract),
+        key=key,
         group_name=str(contract.table.domain),
         owners=[DATA_PLATFORM],
         tags={"layer": "source", "domain": str(contract.table.domain)},
-        kinds={"api"},
+        kinds={kind},
         description=description,
     )
 
