@@ -7,11 +7,12 @@ from pathlib import Path
 from lakehouse.adapters.dbt.project import DBT_PROJECT
 from lakehouse.contracts.dbt import dbt_sources
 from lakehouse.contracts.dead_letter import DEAD_LETTER
+from lakehouse.domains.mtg.contract import BUILD_RECORD, CARD_MESSAGE, PRICE_MESSAGE, SET_MESSAGE
 from lakehouse.domains.pgr.contract import SERVICE_EVENT
 from lakehouse.domains.players.contract import PLAYER_EVENT
 from lakehouse.domains.rawg.contract import RAWG_GAME
 
-CONTRACTS = (SERVICE_EVENT, PLAYER_EVENT, RAWG_GAME, DEAD_LETTER)
+CONTRACTS = (SERVICE_EVENT, PLAYER_EVENT, RAWG_GAME, DEAD_LETTER, SET_MESSAGE, CARD_MESSAGE, PRICE_MESSAGE, BUILD_RECORD)
 
 
 def generated_files() -> dict[Path, str]:

@@ -45,6 +45,7 @@ class Domain(StrEnum):
     PLAYERS = "players"
     CONVERSIONS = "conversions"
     RAWG = "rawg"
+    MTG = "mtg"
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,10 @@ class TableName:
         return f"{self.layer}.{self.table}"
 
 
+FOREVER = -1
+"""Retention of a topic whose messages do not go by their age."""
+
+
 @dataclass(frozen=True)
 class Topic:
     """A Kafka topic as it should exist."""
@@ -89,8 +94,11 @@ class Topic:
     """What the producer puts into the message key."""
     partitions: int
     retention_hours: int
+    """`FOREVER` where only newer messages take the place of older ones."""
     is_compacted: bool = False
     """Whether of each key the newest message is enough."""
+    compaction_lag_hours: int = 0
+    """How long every message stays all the same."""
 
     @property
     def asset_key(self) -> list[str]:
@@ -129,6 +137,16 @@ CONVERSIONS_DAILY = TableName(Layer.GOLD, "conversions_daily", Domain.CONVERSION
 CONVERSIONS_HOURLY = TableName(Layer.GOLD, "conversions_hourly", Domain.CONVERSIONS)
 NUMBER_POPULARITY = TableName(Layer.GOLD, "number_popularity", Domain.CONVERSIONS)
 BACKFILL_LOG = TableName(Layer.GOLD, "backfill_log", Domain.CONVERSIONS)
+MTG_BUILDS = TableName(Layer.BRONZE, "mtg_builds", Domain.MTG)
+MTG_SETS = TableName(Layer.BRONZE, "mtg_sets", Domain.MTG)
+MTG_CARDS = TableName(Layer.BRONZE, "mtg_cards", Domain.MTG)
+MTG_PRICES = TableName(Layer.BRONZE, "mtg_prices", Domain.MTG)
+MTG_SET_STATE = TableName(Layer.SILVER, "mtg_sets", Domain.MTG)
+MTG_CARD_VERSIONS = TableName(Layer.SILVER, "mtg_cards", Domain.MTG)
+MTG_PRICE_ROWS = TableName(Layer.SILVER, "mtg_prices", Domain.MTG)
+DIM_MTG_SET = TableName(Layer.GOLD, "dim_mtg_set", Domain.MTG)
+DIM_MTG_CARD = TableName(Layer.GOLD, "dim_mtg_card", Domain.MTG)
+FACT_MTG_CARD_PRICE = TableName(Layer.GOLD, "fact_mtg_card_price", Domain.MTG)
 
 TABLES = (
     SERVICE_EVENTS,
@@ -159,6 +177,16 @@ TABLES = (
     CONVERSIONS_HOURLY,
     NUMBER_POPULARITY,
     BACKFILL_LOG,
+    MTG_BUILDS,
+    MTG_SETS,
+    MTG_CARDS,
+    MTG_PRICES,
+    MTG_SET_STATE,
+    MTG_CARD_VERSIONS,
+    MTG_PRICE_ROWS,
+    DIM_MTG_SET,
+    DIM_MTG_CARD,
+    FACT_MTG_CARD_PRICE,
 )
 """All tables of the lakehouse."""
 
@@ -185,6 +213,18 @@ CONVERSIONS_TOPIC = Topic(
 CONVERSIONS_DLQ = Topic(
     "roman-numeral-events-dlq", Domain.CONVERSIONS, key="none", partitions=1, retention_hours=30 * 24
 )
+MTG_SETS_TOPIC, MTG_CARDS_TOPIC, MTG_PRICES_TOPIC = (
+    Topic(
+        f"mtg.{what}",
+        Domain.MTG,
+        key=key,
+        partitions=3,
+        retention_hours=FOREVER,
+        is_compacted=True,
+        compaction_lag_hours=7 * 24,
+    )
+    for what, key in (("sets", "set_code"), ("cards", "uuid"), ("prices", "uuid"))
+)
 TOPICS = (
     PGR_EVENTS_TOPIC,
     PLAYER_EVENTS_TOPIC,
@@ -194,4 +234,7 @@ TOPICS = (
     SYSTEM_DLQ,
     CONVERSIONS_TOPIC,
     CONVERSIONS_DLQ,
+    MTG_SETS_TOPIC,
+    MTG_CARDS_TOPIC,
+    MTG_PRICES_TOPIC,
 )

@@ -172,6 +172,8 @@ def _typed(column: Column) -> str:
             return f"case when regexp_matches({text}, '{_TIMESTAMP}') then try_cast({text} as timestamptz) end"
         case Type.DATE:
             return f"case when regexp_matches({text}, '{_DATE}') then try_cast({text} as date) end"
+        case Type.BOOLEAN:
+            return f"case {text} when 'true' then true when 'false' then false end"
         case Type.JSON_OBJECT:
             # The parser writes an object without spaces; a string that holds one is brought to the same form.
             # A `try` that catches anything begins again value by value, so it is left nothing to catch.
@@ -215,6 +217,7 @@ def _field_checks(position: int, column: Column) -> Iterator[Check]:
     more, expected = {
         Type.JSON_OBJECT: (", 'OBJECT'", "an object, or a string that holds one"),
         Type.IDENTIFIER: (", 'UBIGINT', 'BIGINT'", "a string or a whole number"),
+        Type.BOOLEAN: (", 'BOOLEAN'", "true or false"),
     }.get(column.type, ("", "a string"))
     allowed = f"('VARCHAR', 'NULL'{more})"
     yield Check(f"{kind} not in {allowed}", "WRONG_TYPE", f"{name}: expected {expected}, found {{kind}}", position)
@@ -233,6 +236,8 @@ def _field_checks(position: int, column: Column) -> Iterator[Check]:
             yield Check(f"{name} not between {bounds}", "INVALID_TIMESTAMP", message, position)
         case Type.DATE:
             yield Check(unreadable, "INVALID_DATE", f"{name}: not a date: {{text}}; expected 2024-12-17", position)
+        case Type.BOOLEAN:
+            yield Check(unreadable, "INVALID_BOOLEAN", f"{name}: neither true nor false: {{text}}", position)
         case Type.JSON_OBJECT:
             broken = f"{unreadable} and trim({text}) <> 'null' or not starts_with({name}, '{{')"
             yield Check(broken, "INVALID_ATTRIBUTES", f"{name}: the string does not hold one JSON object", position)

@@ -25,7 +25,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
 from lakehouse.errors import LakehouseError
-from lakehouse.naming import MAX_MESSAGE_BYTES, Topic
+from lakehouse.naming import FOREVER, MAX_MESSAGE_BYTES, Topic
 
 if TYPE_CHECKING:
     from lakehouse.settings import Settings
@@ -235,12 +235,19 @@ def _describe_topic(admin: KafkaAdmin, topic: str) -> TopicState:
     return TopicState(str(description.topic_id), {id_: PartitionState(bounds[0][id_], bounds[1][id_]) for id_ in ids})
 
 
+UNLIMITED = -1
+"""Kafka's word for a retention without end."""
+
+
 def topic_config(topic: Topic) -> dict[str, str]:
     """Settings that a topic should have."""
+    is_aging = topic.retention_hours != FOREVER
+    policies = ["compact"] * topic.is_compacted + ["delete"] * is_aging
     return {
-        "retention.ms": str(topic.retention_hours * 3_600_000),
+        "retention.ms": str(topic.retention_hours * 3_600_000 if is_aging else UNLIMITED),
         "max.message.bytes": str(MAX_MESSAGE_BYTES),
-        "cleanup.policy": "compact,delete" if topic.is_compacted else "delete",
+        "cleanup.policy": ",".join(policies),
+        "min.compaction.lag.ms": str(topic.compaction_lag_hours * 3_600_000),
     }
 
 

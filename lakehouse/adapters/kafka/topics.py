@@ -14,6 +14,7 @@ from confluent_kafka.cimpl import NewPartitions
 
 from lakehouse.adapters.kafka.client import (
     TIMEOUT_SECONDS,
+    UNLIMITED,
     KafkaAdmin,
     KafkaConsumer,
     TopicState,
@@ -25,9 +26,8 @@ from lakehouse.errors import LakehouseError
 from lakehouse.naming import Topic
 
 PARTITIONS = "partitions"
-GROWING = (PARTITIONS, "retention.ms", "max.message.bytes")
+GROWING = (PARTITIONS, "retention.ms", "max.message.bytes", "min.compaction.lag.ms")
 """What is made larger, never smaller: less would take records away, or refuse those that were welcome."""
-UNLIMITED = -1
 
 
 @dataclass(frozen=True)
