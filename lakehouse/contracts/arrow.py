@@ -16,6 +16,7 @@ ARROW_TYPES: dict[Type, pa.DataType] = {
     Type.INT: pa.int32(),
     Type.LONG: pa.int64(),
     Type.DOUBLE: pa.float64(),
+    Type.DECIMAL: pa.decimal128(18, 6),
     Type.BOOLEAN: pa.bool_(),
     Type.DATE: pa.date32(),
     Type.TIMESTAMP: pa.timestamp("us", tz="UTC"),

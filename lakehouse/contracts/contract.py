@@ -29,6 +29,8 @@ class Type(StrEnum):
     INT = "int"
     LONG = "long"
     DOUBLE = "double"
+    DECIMAL = "decimal"
+    """18 digits, 6 of them behind the point: money."""
     BOOLEAN = "boolean"
     DATE = "date"
     TIMESTAMP = "timestamp"

@@ -26,6 +26,7 @@ SET_CODE = Column(
     max_length=ID_LENGTH,
 )
 UUID = Column("uuid", Type.STRING, "MTGJSON's id of the card; each face has its own.", required=True, max_length=36)
+PRICE_DATE = Column("price_date", Type.DATE, "Day of the prices.", required=True)
 IS_DELETED = Column("is_deleted", Type.BOOLEAN, "Whether the build no longer has it.", required=True)
 PAYLOAD_HASH = Column(
     "payload_hash",
@@ -85,7 +86,7 @@ PRICE_MESSAGE = Contract(
     ),
     fields=(
         UUID,
-        Column("price_date", Type.DATE, "Day of the prices.", required=True),
+        PRICE_DATE,
         BUILD_DATE,
         BUILD_VERSION,
         PAYLOAD_HASH,
