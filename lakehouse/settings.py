@@ -343,7 +343,13 @@ class Settings(BaseSettings):
     raw: str = Field(
         "",
         validation_alias=_names("raw"),
-        description="Folder, or `s3://…`, in which items of APIs are kept as received, in Parquet. Unset: not kept.",
+        description="Folder, or `s3://…`, in which items of RAWG are kept as received, in Parquet. Unset: not kept.",
+    )
+
+    mtgjson_url: str = Field(
+        "https://mtgjson.com/api/v5/",
+        validation_alias=_names("mtgjson_url", "MTGJSON_URL"),
+        description="Where MTGJSON's files are: `Meta.json` and the others.",
     )
 
     s3_endpoint: str = Field(
@@ -397,6 +403,13 @@ class Settings(BaseSettings):
         if value.get_secret_value() and not value.get_secret_value().startswith(("https://", "http://")):
             raise ValueError("must start with https:// or http://")
         return value
+
+    @field_validator("mtgjson_url", mode="after")
+    @classmethod
+    def _file_root(cls, value: str) -> str:
+        if not value.startswith(("https://", "http://")):
+            raise ValueError("must start with https:// or http://")
+        return value.rstrip("/") + "/"
 
     @field_validator("warehouse", "staging", "compute_logs", "raw", mode="after")
     @classmethod
@@ -459,6 +472,11 @@ class Settings(BaseSettings):
     def raw_place(self) -> str | None:
         """Where items of APIs are kept as received, as a URI; None where they are not."""
         return self.raw if is_s3(self.raw) or not self.raw else Path(self.raw).expanduser().absolute().as_uri()
+
+    @property
+    def raw_folder(self) -> Path:
+        """Folder in which files of a source are kept as they were received, in a folder of their own."""
+        return self.home / "raw" if is_s3(self.raw) or not self.raw else Path(self.raw).expanduser().absolute()
 
     @property
     def s3_buckets(self) -> list[str]:
