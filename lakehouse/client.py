@@ -29,7 +29,7 @@ from lakehouse.adapters.batch import Batch
 from lakehouse.adapters.cells import BATCH_ROWS, as_cells, misnamed, numbered, unreadable
 from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.contracts.contract import Contract
-from lakehouse.domains.feeds import FEEDS
+from lakehouse.domains.feeds import FILES
 from lakehouse.errors import LakehouseError
 from lakehouse.ledger.deliveries import Parcel, deliver, find_by_name
 from lakehouse.ledger.lookup import select_dead_letters
@@ -119,7 +119,7 @@ class Lakehouse:
 
 
 def _contract_of(table: str) -> Contract:
-    contracts = {feed.contract.table.table: feed.contract for feed in FEEDS}
+    contracts = {FILES.table.table: FILES}
     name = table.removeprefix("bronze.")
     if name not in contracts:
         raise LakehouseError(f"no bronze table {table} takes records; there is {', '.join(contracts)}")

@@ -11,6 +11,7 @@ from lakehouse.adapters.spark.resource import SparkResource
 from lakehouse.domains.apis import APIS
 from lakehouse.domains.conversions import definitions as conversions
 from lakehouse.domains.feeds import FEEDS, FILES
+from lakehouse.domains.mtg import definitions as mtg
 from lakehouse.domains.pgr import definitions as pgr
 from lakehouse.domains.pipelines import LANDINGS
 from lakehouse.domains.players import definitions as players
@@ -21,6 +22,7 @@ from lakehouse.orchestration.upkeep import build_maintenance
 
 defs = dg.Definitions.merge(
     conversions.defs,
+    mtg.defs,
     pgr.defs,
     players.defs,
     rawg.defs,

@@ -351,6 +351,11 @@ class Settings(BaseSettings):
         validation_alias=_names("mtgjson_url", "MTGJSON_URL"),
         description="Where MTGJSON's files are: `Meta.json` and the others.",
     )
+    mtg_sets: str = Field(
+        "all",
+        validation_alias=_names("mtg_sets"),
+        description="Magic's sets that the daily job takes: codes with commas between, or `all`.",
+    )
 
     s3_endpoint: str = Field(
         "",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from lakehouse.domains.mtg.feeds import FEEDS as MTG_FEEDS
 from lakehouse.domains.pgr.bronze import FEED as PGR_FEED
 from lakehouse.settings import Settings
 
-FEEDS = (PGR_FEED,)
+FEEDS = (PGR_FEED, *MTG_FEEDS)
 FILES = PGR_FEED.contract
 """What a file of service events holds."""
 

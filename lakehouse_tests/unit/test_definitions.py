@@ -71,7 +71,16 @@ CONVERSIONS = STREAMED | {
     "gold/number_popularity",
     "gold/backfill_log",
 }
-TABLES |= CONVERSIONS | PLAYERS | RAWG
+MTG = {
+    "kafka/mtg_sets",
+    "kafka/mtg_cards",
+    "kafka/mtg_prices",
+    "bronze/mtg_builds",
+    "bronze/mtg_sets",
+    "bronze/mtg_cards",
+    "bronze/mtg_prices",
+}
+TABLES |= CONVERSIONS | PLAYERS | RAWG | MTG
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +108,7 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
             waiting |= graph.get(key).parent_keys
         return upstream
 
-    assert upstream_of("pgr_funnel_daily", "pgr_backlog_daily") == TABLES - PLATFORM - CONVERSIONS - PLAYERS - RAWG
+    assert upstream_of("pgr_funnel_daily", "pgr_backlog_daily") == TABLES - PLATFORM - CONVERSIONS - PLAYERS - RAWG - MTG
     assert {"kafka/roman_numeral_events", "silver/dim_users", "gold/fact_conversions"} <= upstream_of(
         "conversions_daily"
     )
@@ -121,6 +130,7 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
         dg.AssetKey(["kafka", "pgr_events"]),
         dg.AssetKey(["kafka", "roman_numeral_events_dlq"]),
         dg.AssetKey(["kafka", "system_dlq"]),
+        *(dg.AssetKey(["kafka", f"mtg_{what}"]) for what in ("sets", "cards", "prices")),
     }
 
 
@@ -128,7 +138,7 @@ def test_every_table_has_group_owner_layer_kinds_and_description(repository: dg.
     for key in repository.asset_graph.get_all_asset_keys():
         node = repository.asset_graph.get(key)
         name = key.to_user_string()
-        groups = {"platform": PLATFORM, "conversions": CONVERSIONS, "players": PLAYERS, "rawg": RAWG}
+        groups = {"platform": PLATFORM, "conversions": CONVERSIONS, "players": PLAYERS, "mtg": MTG, "rawg": RAWG}
         assert node.group_name == next((group for group, names in groups.items() if name in names), "pgr")
         assert node.owners
         assert {"layer", "domain"} <= set(node.tags)
@@ -191,6 +201,8 @@ def test_drains_and_scheduled_jobs_are_told_apart(repository: dg.RepositoryDefin
     assert repository.get_job("conversions_micro_batch").tags["lakehouse/kind"] == "drain"
     assert repository.get_job("pgr_files").tags["lakehouse/kind"] == "drain"
     assert repository.get_job("pgr_daily").tags["lakehouse/kind"] == "batch"
+    assert repository.get_job("mtg_micro_batch").tags["lakehouse/kind"] == "drain"
+    assert repository.get_job("mtg_daily").tags["lakehouse/kind"] == "batch"
 
 
 def test_silver_reads_bronze_as_often_as_maintenance_shortens_its_history(repository: dg.RepositoryDefinition) -> None:

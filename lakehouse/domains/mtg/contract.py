@@ -107,17 +107,23 @@ BUILD_RECORD = Contract(
     table=MTG_BUILDS,
     version=1,
     description=(
-        "What was taken of which of MTGJSON's builds: one row a build and set, or `prices`, once all messages about it"
-        " are on the topics. What has a row here is not downloaded again. Append-only; a build that is taken again has"
-        " more rows, of which the newest counts."
+        "What was taken of which of MTGJSON's builds: one row a build and set, and one a build and file of all sets or"
+        " of prices, once all messages about it are on the topics. What has a row here is not downloaded again."
+        " Append-only; what was taken again has more rows."
     ),
     fields=(
         BUILD_DATE,
         BUILD_VERSION,
-        Column("part", Type.STRING, "Code of a set; `prices:` and the name of the file for prices.", required=True),
-        Column("items", Type.LONG, "Cards of the set, or pairs of card and day with prices.", unit="objects"),
-        Column("declared_items", Type.LONG, "Cards that the set says it has; null for prices.", unit="cards"),
-        Column("published", Type.LONG, "Messages that were sent about it.", unit="messages"),
+        Column(
+            "part",
+            Type.STRING,
+            "Code of a set; or the file `AllPrintings` (all sets), `AllPrices` (90 days), `AllPricesToday`.",
+            required=True,
+        ),
+        Column("items", Type.LONG, "Cards, or pairs of card and day with prices.", unit="objects"),
+        Column("declared_items", Type.LONG, "Cards that the set says it has; else null.", unit="cards"),
+        Column("first_date", Type.DATE, "First day that there are prices of; else null."),
+        Column("last_date", Type.DATE, "Last day that there are prices of; else null."),
     ),
     lineage=(
         Column("source_url", Type.STRING, "File it was taken from."),

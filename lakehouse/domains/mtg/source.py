@@ -14,7 +14,7 @@ import random
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -181,6 +181,17 @@ class MtgJson:
                 found[name] = self._as_kept(name, file, path.read_text().strip())
         return found
 
+    def verify(self, files: Iterable[Kept]) -> None:
+        """Make sure that kept files are still what was received.
+
+        Raises:
+            LakehouseError: naming the first that is not; it is given up, so that it would be fetched again.
+        """
+        for file in files:
+            if _sha256(file.path) != file.sha256:
+                self.refuse(file)
+                raise LakehouseError(f"{file.path} is no longer what was received (SHA-256); it was removed")
+
     def refuse(self, kept: Kept) -> None:
         """Give a file up, so that it is fetched again."""
         kept.path.with_name(f"{kept.path.name}.sha256").unlink(missing_ok=True)
@@ -194,7 +205,10 @@ class MtgJson:
         target = self._folder / build.date.isoformat() / f"{name}{self._ending}"
         saying = target.with_name(f"{target.name}.sha256")
         if target.exists() and saying.exists():
-            return self._as_kept(name, target, saying.read_text().strip())
+            kept = self._as_kept(name, target, saying.read_text().strip())
+            if read_meta(kept) in (None, build):
+                return kept
+            self.refuse(kept)  # of the same day, but of an earlier build
         target.parent.mkdir(parents=True, exist_ok=True)
         for attempt in range(ATTEMPTS):
             if attempt:

@@ -1,0 +1,15 @@
+"""What Magic's cards bring to the code location."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from lakehouse.domains.mtg import automation, bronze, checks
+
+defs = dg.Definitions(
+    assets=[bronze.mtg_builds, *bronze.topics, *bronze.landed],
+    asset_checks=checks.accounts,
+    jobs=[automation.mtg_micro_batch, automation.mtg_daily],
+    schedules=[automation.mtg_daily_schedule],
+    sensors=[automation.mtg_micro_batch_sensor],
+)

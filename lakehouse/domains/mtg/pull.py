@@ -1,0 +1,349 @@
+"""Taking a build of MTGJSON: fetch, parse, compare with what is known, send what is new, and write down what was taken.
+
+Any run may be killed or repeated: what is on the topics already is landed first and not sent again, and a build counts
+as taken when all its messages are acknowledged.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from lakehouse.adapters.iceberg.catalog import ensure_table
+from lakehouse.adapters.iceberg.filters import equal
+from lakehouse.contracts.arrow import arrow_schema
+from lakehouse.contracts.contract import Contract
+from lakehouse.domains.mtg.changes import Messages, find_changes
+from lakehouse.domains.mtg.contract import BUILD_RECORD, CARD_MESSAGE, PRICE_MESSAGE, SET_MESSAGE
+from lakehouse.domains.mtg.feeds import FEEDS, PRICES
+from lakehouse.domains.mtg.source import (
+    ALL_PRICES,
+    ALL_PRINTINGS,
+    PRICES_TODAY,
+    SET_LIST,
+    Build,
+    FileChangedError,
+    Kept,
+    MtgJson,
+    UnreadableFileError,
+    file_of_set,
+    read_meta,
+    read_set_list,
+)
+from lakehouse.domains.mtg.spool import Part, Spool, spool_prices, spool_sets
+from lakehouse.errors import LakehouseError
+from lakehouse.ledger.commit import append, until_won
+from lakehouse.ledger.feed import Feed
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+
+    from lakehouse.settings import Settings
+
+ATTEMPTS = 3
+"""Times that a build is begun: a new one may be published meanwhile, or a file turn out to be unreadable."""
+IDLE_SECONDS = 0.5
+"""A topic that says nothing for so long, and has nothing more, is landed."""
+_PRICES = (ALL_PRICES, PRICES_TODAY)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to take of a build."""
+
+    sets: tuple[str, ...] | None = ()
+    """Codes; None for all sets."""
+    prices: bool = False
+
+
+@dataclass
+class Progress:
+    """Who wants to know how far it is."""
+
+    on_bytes: Callable[[int, int], None] = lambda come, expected: None
+    on_parsed: Callable[[str], None] = lambda what: None
+    on_sent: Callable[[str, int, int], None] = lambda topic, sent, total: None
+
+
+@dataclass
+class Pulled:
+    """What came of it."""
+
+    build: Build
+    parts: list[Part] = field(default_factory=list)
+    """Empty where all that was wanted had been taken before."""
+    sent: dict[str, Sent] = field(default_factory=dict)
+    """By topic."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Messages to a topic."""
+
+    changed: int
+    gone: int
+    said_again: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.changed + self.gone + self.said_again
+
+
+def wanted(sets: str, *, prices: bool) -> Wanted:
+    """What is named by codes of sets with commas between, or `all`.
+
+    Raises:
+        LakehouseError: something is no code.
+    """
+    codes = [code.strip().upper() for code in sets.split(",") if code.strip()]
+    if codes == ["ALL"]:
+        return Wanted(None, prices)
+    for code in codes:
+        file_of_set(code)
+    return Wanted(tuple(dict.fromkeys(codes)), prices)
+
+
+def pull(
+    settings: Settings, catalog: Catalog, what: Wanted, *, run_id: str, progress: Progress | None = None
+) -> Pulled:
+    """Take the newest build, as far as it is wanted and was not taken before.
+
+    Raises:
+        LakehouseError: the server, Kafka or the catalog refuses or does not answer; a set is not known.
+    """
+    progress = progress or Progress()
+    client = _client(settings)
+    for attempt in range(1, ATTEMPTS + 1):
+        build = client.newest()
+        missing = _missing(catalog, build, what)
+        if not missing.sets and missing.sets is not None and not missing.prices:
+            return Pulled(build)
+        try:
+            files, gone = _fetch(client, catalog, build, missing, progress)
+            return _take(settings, catalog, client, build, files, gone, run_id, progress)
+        except (FileChangedError, UnreadableFileError):
+            if attempt == ATTEMPTS:
+                raise
+    raise AssertionError
+
+
+def take_again(
+    settings: Settings,
+    catalog: Catalog,
+    build_date: date,
+    *,
+    run_id: str,
+    is_needed: bool = True,
+    progress: Progress | None = None,
+) -> Pulled | None:
+    """Take a build again from the files that are kept of it; nothing is downloaded.
+
+    Args:
+        settings: Where all is.
+        catalog: Where bronze is.
+        build_date: Day of the build.
+        run_id: For the evidence.
+        is_needed: Whether it is an error that nothing is kept of it; else nothing happens.
+        progress: Who wants to know how far it is.
+
+    Raises:
+        LakehouseError: none are kept; Kafka or the catalog refuses or does not answer.
+    """
+    client = _client(settings)
+    kept = client.kept(build_date)
+    kept.pop(SET_LIST, None)
+    # What is in two files is taken from the one that says all.
+    if ALL_PRINTINGS in kept:
+        kept = {name: file for name, file in kept.items() if name in (ALL_PRINTINGS, *_PRICES)}
+    if ALL_PRICES in kept:
+        kept.pop(PRICES_TODAY, None)
+    if not kept and not is_needed:
+        return None
+    if not kept:
+        folder = settings.raw_folder / "mtg"
+        there = ", ".join(sorted(path.name for path in folder.glob("????-??-??"))) or "none"
+        raise LakehouseError(f"no downloads of {build_date} are kept in {folder}; there are those of: {there}")
+    client.verify(kept.values())
+    builds = {build for file in kept.values() if (build := read_meta(file))}
+    build = max(builds, key=lambda one: one.version, default=Build(build_date, ""))
+    return _take(settings, catalog, client, build, list(kept.values()), [], run_id, progress or Progress())
+
+
+def _client(settings: Settings) -> MtgJson:
+    return MtgJson(settings.mtgjson_url, settings.raw_folder / "mtg")
+
+
+def _missing(catalog: Catalog, build: Build, wanted: Wanted) -> Wanted:
+    """What of a build was not taken yet."""
+    of_day = equal("build_date", build.date.isoformat())
+    columns = ("part", "build_version")
+    rows = ensure_table(catalog, BUILD_RECORD).scan(row_filter=of_day, selected_fields=columns).to_arrow().to_pylist()
+    taken = {row["part"] for row in rows if row["build_version"] == build.version}
+    if ALL_PRINTINGS in taken:
+        sets: tuple[str, ...] | None = ()
+    else:
+        sets = wanted.sets if wanted.sets is None else tuple(code for code in wanted.sets if code not in taken)
+    return Wanted(sets, wanted.prices and not taken & set(_PRICES))
+
+
+def _fetch(
+    client: MtgJson, catalog: Catalog, build: Build, wanted: Wanted, progress: Progress
+) -> tuple[list[Kept], list[Part]]:
+    """The files that are wanted, and the wanted sets that the build no longer has."""
+    gone: list[Part] = []
+    names = [ALL_PRINTINGS] if wanted.sets is None else []
+    if wanted.sets:
+        (listed,) = client.fetch([SET_LIST], build, progress.on_bytes)
+        there = read_set_list(listed)
+        gone = [Part(code, listed) for code in wanted.sets if code not in there]
+        _require_known(catalog, gone, list(there))
+        names += [file_of_set(code) for code in wanted.sets if code in there]
+    if wanted.prices:
+        names.append(PRICES_TODAY if _has_prices(catalog) else ALL_PRICES)
+    return client.fetch(names, build, progress.on_bytes), gone
+
+
+def _require_known(catalog: Catalog, gone: Sequence[Part], there: Sequence[str]) -> None:
+    for code in (part.name for part in gone):
+        known = ensure_table(catalog, SET_MESSAGE).scan(row_filter=equal("set_code", code), limit=1)
+        if not known.to_arrow().num_rows:
+            near = difflib.get_close_matches(code.upper(), there)
+            hint = f"; did you mean {' or '.join(near)}?" if near else "; their codes are like NEO or MH2"
+            raise LakehouseError(f"MTGJSON has no set {code}{hint}")
+
+
+def _has_prices(catalog: Catalog) -> bool:
+    taken = ensure_table(catalog, BUILD_RECORD).scan(row_filter=equal("part", ALL_PRICES), limit=1)
+    return bool(taken.to_arrow().num_rows)
+
+
+def _take(
+    settings: Settings,
+    catalog: Catalog,
+    client: MtgJson,
+    build: Build,
+    files: Sequence[Kept],
+    gone: Sequence[Part],
+    run_id: str,
+    progress: Progress,
+) -> Pulled:
+    """Parse files of a build, send what is new, and write down that it was taken."""
+    pulled = Pulled(build, list(gone))
+    with tempfile.TemporaryDirectory(prefix="lakehouse-mtg-") as name:
+        folder = Path(name)
+        spools = _parse(client, files, pulled.parts, folder, progress)
+        land_all(settings, catalog, run_id)
+        for feed in FEEDS:
+            parts = [part for part in pulled.parts if (part.name in _PRICES) == (feed is PRICES)]
+            if parts:
+                found = find_changes(catalog, feed.contract, spools[feed.contract.name], build, parts, folder)
+                pulled.sent[feed.topic_name] = _send(settings, feed, found, progress)
+    _write_down(catalog, build, pulled.parts)
+    return pulled
+
+
+def _parse(
+    client: MtgJson,
+    files: Sequence[Kept],
+    parts: list[Part],
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Path]:
+    """Everything that files say, as spools by contract; `parts` is told what was found."""
+    contracts: tuple[Contract, ...] = (SET_MESSAGE, CARD_MESSAGE, PRICE_MESSAGE)
+    with ExitStack() as opened:
+        spools = {contract.name: opened.enter_context(Spool(contract, folder)) for contract in contracts}
+        for file in files:
+            try:
+                if file.name in _PRICES:
+                    parts.append(spool_prices(file, spools[PRICE_MESSAGE.name], on_card=lambda: progress.on_parsed("")))
+                    continue
+                sets, cards = spools[SET_MESSAGE.name], spools[CARD_MESSAGE.name]
+                found = list(spool_sets([file], sets, cards, on_set=progress.on_parsed))
+            except UnreadableFileError:
+                client.refuse(file)
+                raise
+            parts += found
+            if file.name == ALL_PRINTINGS:
+                parts.append(Part(ALL_PRINTINGS, file, sum(part.items for part in found)))
+    return {name: spool.path for name, spool in spools.items()}
+
+
+def land_all(settings: Settings, catalog: Catalog, run_id: str) -> None:
+    """Land what waits on the topics, which are made where they are missing.
+
+    Raises:
+        LedgerGapError: records are gone that were not read.
+        LakehouseError: Kafka refuses or does not answer.
+    """
+    from lakehouse.adapters.kafka.client import await_topic, ensure_topic, open_admin, open_consumer
+    from lakehouse.adapters.kafka.drain import Limits, drain
+    from lakehouse.ledger.writer import LedgeredWriter
+
+    admin = open_admin(settings)
+    limits = Limits(settings.batch_size, settings.flush_interval_sec, IDLE_SECONDS, settings.drain_max_sec)
+    for feed in FEEDS:
+        ensure_topic(admin, feed.topic, name=feed.topic_name)
+        state = await_topic(admin, feed.topic_name)
+        writer = LedgeredWriter(catalog, feed.contract, feed.topic_name, run_id=run_id)
+        positions = writer.start(state)
+        if all(bounds.end <= positions[partition] for partition, bounds in state.partitions.items()):
+            continue
+        consumer = open_consumer(settings)
+        try:
+            for _ in writer.append_all(drain(consumer, feed.topic_name, state.topic_id, positions, limits)):
+                pass
+        finally:
+            consumer.close()
+
+
+def _send(settings: Settings, feed: Feed, found: Messages, progress: Progress) -> Sent:
+    from lakehouse.adapters.kafka.produce import send
+
+    sent = Sent(found.changed, found.gone, found.said_again)
+    name = feed.topic_name
+    send(settings, name, _sendable(found.batches), on_sent=lambda count: progress.on_sent(name, count, sent.total))
+    return sent
+
+
+def _sendable(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[bytes, bytes]]:
+    for batch in batches:
+        keys, values = (batch.column(name).cast(pa.binary()).to_pylist() for name in ("key", "value"))
+        yield from zip(keys, values, strict=True)
+
+
+def _write_down(catalog: Catalog, build: Build, parts: Sequence[Part]) -> None:
+    table = ensure_table(catalog, BUILD_RECORD)
+    now = datetime.now(UTC)
+    rows: list[dict[str, Any]] = [
+        {
+            "build_date": build.date,
+            "build_version": build.version or None,
+            "part": part.name,
+            "items": part.items,
+            "declared_items": part.declared_items,
+            "first_date": part.first_date and date.fromisoformat(part.first_date),
+            "last_date": part.last_date and date.fromisoformat(part.last_date),
+            "source_url": part.source.url,
+            "source_sha256": part.source.sha256,
+            "fetched_at": part.source.fetched_at,
+            "taken_at": now,
+        }
+        for part in parts
+    ]
+    written = pa.Table.from_pylist(rows, schema=arrow_schema(BUILD_RECORD))
+
+    def write() -> None:
+        table.refresh()
+        append(table, written, {}, {})
+
+    until_won(table, write)
