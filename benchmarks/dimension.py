@@ -35,8 +35,9 @@ from lakehouse.adapters.spark.scd2 import SINCE, build_versions, changes, merge
 from lakehouse.adapters.spark.session import kept, open_session
 from lakehouse.adapters.spark.workspace import Workspace
 from lakehouse.contracts.lineage import AUDIT
-from lakehouse.domains.conversions.silver import USERS, audited
+from lakehouse.domains.conversions.silver import USERS
 from lakehouse.domains.conversions.tables import USER_VERSION
+from lakehouse.ledger.built import audited
 from lakehouse.naming import Domain, Layer, TableName
 
 if TYPE_CHECKING:

@@ -42,6 +42,7 @@ from lakehouse.domains.conversions.backfill import IN_ORDER, run_backfill
 from lakehouse.domains.conversions.contract import CONVERSION_EVENT
 from lakehouse.domains.conversions.source import conversion_events
 from lakehouse.errors import LakehouseError
+from lakehouse.ledger.built import Built
 from lakehouse.naming import DIM_DATE
 from lakehouse.settings import Settings, load
 from lakehouse.stack import down, up
@@ -100,11 +101,11 @@ class House:
         self.bronze.refresh()
         self.bronze.append(bronze(events))
 
-    def make_silver(self) -> list[silver.Built]:
+    def make_silver(self) -> list[Built]:
         made = (silver.build_conversions, silver.build_users)
         return [make(self.work) for make in made]
 
-    def make_gold(self) -> list[silver.Built]:
+    def make_gold(self) -> list[Built]:
         made = (gold.build_dim_user, gold.build_dim_hour, gold.build_fact)
         return [make(self.work) for make in made] + [gold.build_mart(self.work, mart) for mart in MARTS]
 

@@ -79,6 +79,9 @@ MTG = {
     "bronze/mtg_sets",
     "bronze/mtg_cards",
     "bronze/mtg_prices",
+    "silver/mtg_sets",
+    "silver/mtg_cards",
+    "silver/mtg_prices",
 }
 TABLES |= CONVERSIONS | PLAYERS | RAWG | MTG
 

@@ -199,26 +199,34 @@ def describe_topic(admin: KafkaAdmin, topic: str) -> TopicState | None:
     Raises:
         LakehouseError: when the brokers do not answer.
     """
-    try:
-        return _describe_topic(admin, topic)
-    except KafkaException as error:
-        if error.args[0].name() == "UNKNOWN_TOPIC_OR_PART":
-            return None
-        raise LakehouseError(f"Kafka does not answer for topic {topic}: {admin.explain(error)}") from None
+    return _describe_unless(admin, topic, ("UNKNOWN_TOPIC_OR_PART",))
 
 
 def await_topic(admin: KafkaAdmin, topic: str) -> TopicState:
-    """Like `describe_topic`, of a topic that exists: one that was made just now is not known everywhere at once.
+    """Like `describe_topic`, of a topic that exists: one that was made just now is not led and known at once.
 
     Raises:
         LakehouseError: when the brokers do not answer, or do not know of it after a while.
     """
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    while (state := describe_topic(admin, topic)) is None:
+    while (state := _describe_unless(admin, topic, _NOT_YET)) is None:
         if time.monotonic() > deadline:
             raise LakehouseError(f"the brokers do not know of topic {topic}")
         time.sleep(PAUSE_SECONDS)
     return state
+
+
+_NOT_YET = ("UNKNOWN_TOPIC_OR_PART", "NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE")
+"""What is said of a topic that is being made."""
+
+
+def _describe_unless(admin: KafkaAdmin, topic: str, passing: tuple[str, ...]) -> TopicState | None:
+    try:
+        return _describe_topic(admin, topic)
+    except KafkaException as error:
+        if error.args[0].name() in passing:
+            return None
+        raise LakehouseError(f"Kafka does not answer for topic {topic}: {admin.explain(error)}") from None
 
 
 def _describe_topic(admin: KafkaAdmin, topic: str) -> TopicState:

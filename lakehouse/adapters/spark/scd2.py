@@ -24,6 +24,7 @@ VALIDITY = ("valid_from", "valid_to", "is_current", "version")
 """Columns of every version: ``valid_from ≤ t < valid_to``, null while open; versions of a key count from 1."""
 OPERATION = "operation"
 SINCE = "_since"
+_WHOLE = (Window.unboundedPreceding, Window.unboundedFollowing)
 INSERT, UPDATE, DELETE = "insert", "update", "delete"
 
 
@@ -37,13 +38,15 @@ class Dimension:
     """Column of an observation with its time."""
     order: tuple[str, ...]
     """Columns that order observations of the same time: the last one counts."""
+    latest: tuple[str, ...] = ()
+    """Columns that make no version: of each version they hold what its last observation said."""
     deleted: str | None = None
     """Column of an observation that is true where the thing was gone; its other attributes do not matter then."""
 
     @property
     def version_columns(self) -> tuple[str, ...]:
         """Columns of a version, in order."""
-        return (self.key, *self.attributes, *VALIDITY)
+        return (self.key, *self.attributes, *self.latest, *VALIDITY)
 
 
 def build_versions(dimension: Dimension, observations: DataFrame) -> DataFrame:
@@ -112,11 +115,17 @@ def _versions(dimension: Dimension, story: DataFrame) -> DataFrame:
     state = sf.struct(gone.alias("gone"), *(sf.when(~gone, sf.col(name)).alias(name) for name in dimension.attributes))
     said = said.withColumn("_state", state)
     said = said.withColumn("_last", sf.lag("_state").over(in_time))
-    turns = said.where(~sf.col("_state").eqNullSafe(sf.col("_last")))
+    is_turn = ~sf.col("_state").eqNullSafe(sf.col("_last"))
+    if dimension.latest:
+        said = said.withColumn("_turn", sf.sum(is_turn.cast("int")).over(in_time))
+        of_turn = Window.partitionBy(key, "_turn").orderBy(at).rowsBetween(*_WHOLE)
+        said = said.withColumns({name: sf.last(name).over(of_turn) for name in dimension.latest})
+    turns = said.where(is_turn)
     turns = turns.withColumn("valid_to", sf.lead(at).over(in_time)).where(~sf.col("_state.gone"))
     return turns.select(
         key,
         *dimension.attributes,
+        *dimension.latest,
         sf.col(at).alias("valid_from"),
         "valid_to",
         sf.col("valid_to").isNull().alias("is_current"),
@@ -126,7 +135,8 @@ def _versions(dimension: Dimension, story: DataFrame) -> DataFrame:
 
 def _difference(dimension: Dimension, old: DataFrame, new: DataFrame) -> DataFrame:
     key = dimension.key
-    said = (*dimension.attributes, "valid_to", "is_current", "version")
+    told = (*dimension.attributes, *dimension.latest)
+    said = (*told, "valid_to", "is_current", "version")
     both = new.select(key, "valid_from", sf.struct(*said).alias("_new")).unionByName(
         old.select(key, "valid_from", sf.struct(*said).alias("_old")), allowMissingColumns=True
     )
@@ -142,7 +152,7 @@ def _difference(dimension: Dimension, old: DataFrame, new: DataFrame) -> DataFra
     values = {name: sf.col(f"_new.{name}").alias(name) for name in said}
     return found.select(
         key,
-        *(values[name] for name in dimension.attributes),
+        *(values[name] for name in told),
         "valid_from",
         *(values[name] for name in ("valid_to", "is_current", "version")),
         OPERATION,

@@ -1,7 +1,6 @@
 """Silver and gold of the conversions as Dagster shows them: one run of Spark each, on a server that is there."""
 
 import sys
-from collections.abc import Callable
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +14,13 @@ from lakehouse.domains.conversions import tables
 from lakehouse.errors import LakehouseError
 from lakehouse.naming import ANALYTICS, CONVERSION_EVENTS, CONVERSIONS, DIM_USERS, FACT_CONVERSIONS, TableName
 from lakehouse.orchestration.describe import describe_contract, freshness
-from lakehouse.orchestration.landing import RETRY
 from lakehouse.orchestration.partitions import DAILY
+from lakehouse.orchestration.spark import Build, build_spark_asset, spark_interface
 
 if TYPE_CHECKING:
     from lakehouse.adapters.spark.workspace import Workspace
-    from lakehouse.domains.conversions.silver import Built
+    from lakehouse.ledger.built import Built
 
-Build = Callable[["Workspace"], "Built"]
 TOLERANCE_TAG = "lakehouse/tolerance"
 """Tag of a backfill's run: share by which the number of conversions of a day may change."""
 POOL = "conversions_models"
@@ -30,34 +28,7 @@ POOL = "conversions_models"
 
 
 def _asset(contract: Contract, build: Build, *sources: TableName, **attributes: Any) -> dg.AssetsDefinition:
-    @dg.asset(  # type: ignore[untyped-decorator]
-        **{**describe_contract(contract), **attributes},
-        deps=[dg.AssetKey(source.key) for source in sources],
-        kinds={"spark", "iceberg"},
-        retry_policy=RETRY,
-        pool=POOL,
-    )
-    def table(
-        context: dg.AssetExecutionContext, spark: SparkResource, iceberg: IcebergResource
-    ) -> dg.MaterializeResult[None]:
-        from lakehouse.adapters.spark.workspace import Workspace
-
-        with spark.session() as session:
-            built = build(Workspace(session, iceberg.catalog(), context.run.run_id))
-        context.log.info("%s: %d rows, read %s, %d refused", built.table, built.rows, built.mode, built.refused)
-        return dg.MaterializeResult(
-            metadata={"rows": built.rows, "read": str(built.mode), "refused": built.refused, "spark": _interface()}
-        )
-
-    return table  # type: ignore[no-any-return]
-
-
-def _interface() -> dg.MetadataValue[str]:
-    """Where Spark shows what it did."""
-    from lakehouse.settings import load
-    from lakehouse.stack.spark import Spark
-
-    return dg.MetadataValue.url(Spark().address(load()))
+    return build_spark_asset(contract, build, *sources, pool=POOL, **attributes)
 
 
 def _silver(name: str) -> Build:
@@ -129,7 +100,7 @@ def backfill_log(
         metadata={
             "audits": dg.MetadataValue.json([audit.name for audit in done.audits]),
             "differences": dg.MetadataValue.json({str(d.day): [d.before, d.after] for d in done.differences}),
-            "spark": _interface(),
+            "spark": spark_interface(),
         }
     )
 

@@ -29,6 +29,7 @@ from lakehouse.contracts.replay import REPLAY
 from lakehouse.domains.conversions import backfill, gold, silver, tables
 from lakehouse.domains.conversions.contract import CONVERSION_EVENT, spellings
 from lakehouse.errors import LakehouseError
+from lakehouse.ledger.built import Built, pass_over
 from lakehouse.maintenance.compaction import compact
 from lakehouse.maintenance.erasure import Change, Selection, forget, is_remembered, rewrite, select
 from lakehouse.maintenance.state import measure
@@ -100,7 +101,7 @@ def erase(settings: Settings, work: Workspace, user: str, *, on_step: Step = lam
             said = {f"lakehouse.{name}": value for name, value in said.items()}
             done[contract.table] = rewrite(table, selection, change, said, operation=operation)
 
-    def make(build: Callable[[Workspace], silver.Built]) -> None:
+    def make(build: Callable[[Workspace], Built]) -> None:
         built = build(work)
         on_step(f"{built.table} has read on")
 
@@ -119,7 +120,7 @@ def erase(settings: Settings, work: Workspace, user: str, *, on_step: Step = lam
     settle(tables.CONVERSION, partial(blanked, tables.CONVERSION, now), Operation.OVERWRITE, **named)
     settle(tables.USER_VERSION, lambda rows, selected: rows.filter(pc.invert(selected)), Operation.OVERWRITE)
     # His versions are gone, those of others are as they were: there is nothing to make anew.
-    silver.pass_over(work, tables.USER_VERSION, work.plan(CONVERSIONS, tables.USER_VERSION))
+    pass_over(work, tables.USER_VERSION, work.plan(CONVERSIONS, tables.USER_VERSION))
     settle(DEAD_LETTER, partial(blanked, DEAD_LETTER, now))
     settle(REPLAY, partial(blanked, REPLAY, now))
     make(gold.build_dim_user)

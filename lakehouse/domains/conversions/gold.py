@@ -18,8 +18,9 @@ from lakehouse.adapters.iceberg.history import Mode, Read, added, said, since
 from lakehouse.adapters.spark.session import kept
 from lakehouse.adapters.spark.workspace import Workspace
 from lakehouse.contracts.contract import Contract
-from lakehouse.domains.conversions.silver import DAYS, EVERY_DAY, Built, audited, on_days, pass_over, replace_days
+from lakehouse.domains.conversions.silver import DAYS, EVERY_DAY, on_days, replace_days
 from lakehouse.domains.conversions.tables import DAILY, FACT, HOUR, HOURLY, POPULARITY, TRACKED, USER, USER_ID
+from lakehouse.ledger.built import Built, audited, pass_over
 from lakehouse.naming import CONVERSIONS, DIM_HOUR, DIM_USER, DIM_USERS, FACT_CONVERSIONS, TableName
 
 if TYPE_CHECKING:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from pyspark.sql import Window
 from pyspark.sql import functions as sf
 
-from lakehouse.adapters.iceberg.history import READ, Mode, Read, added, since
+from lakehouse.adapters.iceberg.history import Mode, Read, added, since
 from lakehouse.adapters.spark.scd2 import SINCE, Dimension, changes, merge
 from lakehouse.adapters.spark.session import kept
 from lakehouse.adapters.spark.workspace import Workspace
 from lakehouse.contracts.contract import Contract, Rule
-from lakehouse.contracts.lineage import AUDIT, LOADED_AT, SOURCE_SNAPSHOT
+from lakehouse.contracts.lineage import AUDIT
 from lakehouse.domains.conversions.source import LARGEST, NUMERALS
 from lakehouse.domains.conversions.tables import CONVERSION, TRACKED, USER_VERSION
-from lakehouse.ledger.commit import append, until_won
+from lakehouse.ledger.built import Built, audited, pass_over
 from lakehouse.ledger.misfits import refuse
 from lakehouse.naming import CONVERSION_EVENTS, CONVERSIONS, DIM_USERS, TableName
 
@@ -48,19 +47,6 @@ _IN_ORDER = ("kafka_timestamp", "kafka_partition", "kafka_offset")
 _CHANGES = "changes"
 _BEFORE_ALL = -(10**15)
 """Microseconds; a time before every event."""
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a run did to a table."""
-
-    table: TableName
-    mode: Mode
-    """How much of the source it looked at."""
-    rows: int
-    """Rows that were added, changed or removed."""
-    refused: int = 0
-    """Rows that became dead letters."""
 
 
 RULES = (
@@ -211,19 +197,6 @@ def build_users(work: Workspace) -> Built:
     return Built(DIM_USERS, read.mode, count)
 
 
-def pass_over(work: Workspace, reader: Contract, read: Read) -> None:
-    """Say in a commit without rows that there was nothing to take, where none said so: it is not looked at again."""
-    if work.branch or read.end is None or work.position(read.table, reader) == read.end:
-        return
-    table = work.catalog.load_table(reader.table.identifier)
-
-    def say() -> None:
-        table.refresh()
-        append(table, table.schema().as_arrow().empty_table(), {}, {f"{READ}{read.table}": str(read.end)})
-
-    until_won(table, say)
-
-
 def replace_days(
     work: Workspace, contract: Contract, made: DataFrame, reads: Mapping[TableName, int | None], days: Days
 ) -> int:
@@ -283,12 +256,6 @@ def days_of(events: DataFrame) -> tuple[str, str] | None:
     first, after = sf.min("event_time"), sf.max("event_time") + sf.expr("INTERVAL 1 DAY")
     found = events.agg(*(sf.date_format(at, "yyyy-MM-dd 00:00:00'Z'") for at in (first, after))).first()
     return None if found is None or found[0] is None else (found[0], found[1])
-
-
-def audited(frame: DataFrame, work: Workspace, read: Read) -> DataFrame:
-    """The rows with the columns that say who made them, when, and of what."""
-    values = {"_audit_run_id": work.run_id, LOADED_AT: datetime.now(UTC), SOURCE_SNAPSHOT: read.end}
-    return frame.withColumns({column.name: sf.lit(values[column.name]) for column in AUDIT})
 
 
 def _id(snapshot: Snapshot | None) -> int | None:

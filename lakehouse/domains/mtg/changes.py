@@ -21,7 +21,7 @@ from lakehouse.adapters.iceberg.filters import at_least, at_most
 from lakehouse.contracts.contract import Contract
 from lakehouse.domains.mtg.contract import BUILD_RECORD, CARD_MESSAGE, PRICE_MESSAGE, SET_MESSAGE
 from lakehouse.domains.mtg.source import ALL_PRINTINGS, Build
-from lakehouse.domains.mtg.spool import KEYS, PAYLOAD, Part
+from lakehouse.domains.mtg.spool import KEYS, PAYLOAD, VOLATILE_PAYLOAD, Part
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -32,8 +32,12 @@ MEMORY = "192MB"
 AT_ONCE = 5_000
 """Messages that are made at once."""
 
-MEMBER = {SET_MESSAGE.name: "set", CARD_MESSAGE.name: "card", PRICE_MESSAGE.name: "prices"}
-"""Member of a message that holds MTGJSON's object."""
+MEMBERS = {
+    SET_MESSAGE.name: {"set": PAYLOAD},
+    CARD_MESSAGE.name: {"card": PAYLOAD, "volatile": VOLATILE_PAYLOAD},
+    PRICE_MESSAGE.name: {"prices": PAYLOAD},
+}
+"""Members of a message that hold MTGJSON's object, and their columns in a spool."""
 _IDENTITY = {SET_MESSAGE.name: ("set_code",), CARD_MESSAGE.name: ("uuid",), PRICE_MESSAGE.name: ("uuid", "price_date")}
 _COORDINATES = ("kafka_topic", "kafka_partition", "kafka_offset")
 
@@ -74,6 +78,7 @@ class _Comparison:
         self._builds = ensure_table(catalog, BUILD_RECORD)
         self._identity = _IDENTITY[contract.name]
         self._is_price = contract is PRICE_MESSAGE
+        self._objects = MEMBERS[contract.name]
         self._on = ", ".join(self._identity)
         self._duckdb = duckdb.connect(
             str(folder / f"{contract.name}.duckdb"),
@@ -116,13 +121,14 @@ class _Comparison:
 
     def _said(self, spool: Path) -> str:
         """The spool, with the types of bronze. Of a thing that is told of twice, one is left without its key."""
-        columns = [name for name in KEYS[self._contract.name] if name not in self._identity]
+        others_of_key = [name for name in KEYS[self._contract.name] if name not in self._identity]
         hashes = [c.name for c in self._contract.fields if c.name.endswith("_hash")]
         first, *others = self._identity
         typed = [f"try_cast({name} as date) as {name}" if name.endswith("_date") else name for name in others]
+        columns = [*typed, *others_of_key, *hashes, *self._objects.values()]
         nth = f"row_number() over (partition by {self._on} order by file_row_number)"
         return f"""
-            select case when {nth} = 1 then {first} end as {first}, {", ".join([*typed, *columns, *hashes, PAYLOAD])}
+            select case when {nth} = 1 then {first} end as {first}, {", ".join(columns)}
             from read_parquet('{spool}', file_row_number = true)"""
 
     def _is_in_scope(self) -> str:
@@ -161,9 +167,13 @@ class _Comparison:
             day = self._build.date.isoformat()
             self._read("payloads", [*_COORDINATES, "raw_payload"], at_most("build_date", day))
             join = " and ".join(f"payloads.{name} = again.{name}" for name in _COORDINATES)
+            objects = ", ".join(
+                f"json_extract(raw_payload, '$.{member}')::varchar as {column}"
+                for member, column in self._objects.items()
+            )
             self._duckdb.execute(f"""
                 create table repeated as
-                select again.*, json_extract(raw_payload, '$.{MEMBER[self._contract.name]}')::varchar as {PAYLOAD}
+                select again.*, {objects}
                 from again left join payloads on {join}""")
             dated = {"build_date": "next_date", "build_version": "next_version"}
             was_there = "true" if self._is_price else "coalesce(not is_deleted, false)"
@@ -180,7 +190,7 @@ class _Comparison:
         known = {**values, "is_deleted": "true" if is_deleted else "false"}
         members = [f"'\"{name}\":' || coalesce(to_json({known.get(name, name)})::varchar, 'null')" for name in names]
         if not is_deleted:
-            members.append(f"'\"{MEMBER[self._contract.name]}\":' || {PAYLOAD}")
+            members += [f"'\"{member}\":' || {column}" for member, column in self._objects.items()]
         key = "coalesce(uuid, set_code)" if self._contract is CARD_MESSAGE else self._identity[0]
         value = f"'{{' || {' || chr(44) || '.join(members)} || '}}'"
         order = ", ".join(KEYS[self._contract.name])

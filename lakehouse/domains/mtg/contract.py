@@ -1,8 +1,8 @@
 """What is published of MTGJSON's builds, and stored in bronze: messages about sets, cards and prices.
 
 A message is one JSON object. It says of which build it tells, and carries the object of MTGJSON as it is there, with
-every member, in `set`, `card` or `prices`; the table keeps it as a whole in ``raw_payload``. A message is published
-when its object is another one than in the build before.
+every member, in `set`, in `card` and `volatile`, or in `prices`; the table keeps it as a whole in ``raw_payload``. A
+message is published when its object is another one than in the build before.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ IS_DELETED = Column("is_deleted", Type.BOOLEAN, "Whether the build no longer has
 PAYLOAD_HASH = Column(
     "payload_hash",
     Type.STRING,
-    "SHA-256 of the object, its members in order of their names; null where it is gone.",
+    "SHA-256 of all that the message says of it, members in order of their names; null where it is gone.",
     max_length=64,
 )
 CONTENT_HASH = Column(
     "content_hash",
     Type.STRING,
-    f"The same without the volatile members ({', '.join(VOLATILE)}): another one makes a version of the card.",
+    f"SHA-256 without the volatile members ({', '.join(VOLATILE)}): another one makes a version of the card.",
     max_length=64,
 )
 
@@ -71,7 +71,7 @@ CARD_MESSAGE = Contract(
         " another than in the build before, or gone. Append-only; a build that was published again may be there twice."
     ),
     fields=(UUID, SET_CODE, BUILD_DATE, BUILD_VERSION, IS_DELETED, CONTENT_HASH, PAYLOAD_HASH),
-    lineage=(_payload("its member `card` is MTGJSON's card, volatile members included"), *_OF_KAFKA),
+    lineage=(_payload("its member `card` is MTGJSON's card, but for the members in `volatile`"), *_OF_KAFKA),
     partition_by=(),
     raw_payload=RAW_PAYLOAD.name,
 )

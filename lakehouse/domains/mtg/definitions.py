@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dagster as dg
 
-from lakehouse.domains.mtg import automation, bronze, checks
+from lakehouse.domains.mtg import assets, automation, bronze, checks
 
 defs = dg.Definitions(
-    assets=[bronze.mtg_builds, *bronze.topics, *bronze.landed],
+    assets=[bronze.mtg_builds, *bronze.topics, *bronze.landed, *assets.silver_assets],
     asset_checks=checks.accounts,
     jobs=[automation.mtg_micro_batch, automation.mtg_daily],
     schedules=[automation.mtg_daily_schedule],

@@ -23,7 +23,7 @@ from lakehouse.domains.mtg.source import Kept, read_prices, read_sets
 
 ROWS, BYTES = 10_000, 8 * 1024 * 1024
 """Rows, and bytes of their objects, that are written at once."""
-PAYLOAD = "payload"
+PAYLOAD, VOLATILE_PAYLOAD = "payload", "volatile"
 KEYS = {
     SET_MESSAGE.name: ("set_code",),
     CARD_MESSAGE.name: ("uuid", "set_code"),
@@ -48,9 +48,10 @@ class Part:
 
 
 def columns_of(contract: Contract) -> tuple[str, ...]:
-    """Columns of a spool, all of them texts: the key, hashes, and the object."""
+    """Columns of a spool, all of them texts: the key, hashes, and the object; of a card, what is volatile, apart."""
     hashes = (column.name for column in contract.fields if column.name.endswith("_hash"))
-    return (*KEYS[contract.name], *hashes, PAYLOAD)
+    payloads = (VOLATILE_PAYLOAD, PAYLOAD) if contract is CARD_MESSAGE else (PAYLOAD,)
+    return (*KEYS[contract.name], *hashes, *payloads)
 
 
 class Spool:
@@ -120,12 +121,11 @@ def spool_sets(
 
 
 def _add_card(cards: Spool, code: str, card: Any) -> None:
-    payload = _encode(card)
     uuid = card.get("uuid") if isinstance(card, dict) else None
-    lasting = {name: value for name, value in card.items() if name not in VOLATILE} if isinstance(card, dict) else card
-    cards.add(
-        uuid if isinstance(uuid, str) else None, code, _sha256(_encode(lasting)), _sha256(payload), payload.decode()
-    )
+    volatile = {name: card.pop(name) for name in VOLATILE if name in card} if isinstance(card, dict) else {}
+    lasting, changing = _encode(card), _encode(volatile)
+    hashes = (_sha256(lasting), _sha256(lasting + changing))
+    cards.add(uuid if isinstance(uuid, str) else None, code, *hashes, changing.decode(), lasting.decode())
 
 
 def spool_prices(file: Kept, prices: Spool, *, on_card: Callable[[], None] = lambda: None) -> Part:
