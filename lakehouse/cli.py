@@ -17,6 +17,7 @@ from rich.table import Column, Table
 
 from lakehouse import settings as settings_module
 from lakehouse.errors import FileRefusedError, LakehouseError
+from lakehouse.mtg_commands import mtg_app
 from lakehouse.naming import CONVERSIONS_DLQ, CONVERSIONS_TOPIC, Domain
 from lakehouse.progress import counting
 from lakehouse.rawg_commands import rawg_app
@@ -44,6 +45,7 @@ ingest_app = typer.Typer(no_args_is_help=True, help="Take files in: CSV, Parquet
 backfill_app = typer.Typer(no_args_is_help=True, help="Process days of silver and gold again.")
 erase_app = typer.Typer(no_args_is_help=True, help="Erase a person's data, on request.")
 produce_app = typer.Typer(no_args_is_help=True, help="Send realistic events to Kafka.")
+app.add_typer(mtg_app, name="mtg")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(backfill_app, name="backfill")
 app.add_typer(erase_app, name="erase")
@@ -173,6 +175,24 @@ def _add_backfill(domain: Domain, what: str, spanning: str) -> None:
 
 _add_backfill(Domain.PGR, "grievance events", "the cases that span them")
 _add_backfill(Domain.PLAYERS, "players' events", "sessions that go on past midnight and boards of weeks")
+
+
+@backfill_app.command("mtg")
+def backfill_mtg(first: FirstDay = None, last: LastDay = None, day: OneDay = None) -> None:
+    """Take builds of MTGJSON again, from their kept downloads, and make silver and gold of what that brings.
+
+    Nothing is downloaded. What bronze knows already is not sent again, so repeating it is harmless; after bronze was
+    lost, or a part of a build was refused, it brings what is missing. Days without kept downloads are passed over.
+
+    Examples: lakehouse backfill mtg --date 2026-01-01; lakehouse backfill mtg --from 2026-01-01 --to 2026-01-31
+    """
+    from lakehouse.job import backfill
+
+    start, end = _span(first, last, day)
+    days = (end - start).days + 1
+    with counting(console, f"{days:,} days: builds, models and tests", None) as on_step:
+        backfill(settings_module.load(), "mtg_daily", start, end, on_step=on_step)
+    console.print(f"{days:,} days of builds were taken again, and all tests passed")
 
 
 @backfill_app.command("conversions")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
@@ -20,8 +23,10 @@ from lakehouse.errors import LakehouseError
 from lakehouse.job import run_job
 from lakehouse.naming import (
     CONVERSIONS_DAILY,
+    DIM_MTG_CARD,
     DIM_USER,
     FACT_CONVERSIONS,
+    FACT_MTG_CARD_PRICE,
     FACT_PLAYER_DAILY,
     LEADERBOARD_HISTORY,
     PGR_CASE_LIFECYCLE,
@@ -34,7 +39,7 @@ from lakehouse.settings import LOOPBACK, Settings
 from lakehouse.streaming.landing import Landing
 from lakehouse.streaming.statements import Pipeline
 
-DOMAINS: tuple[Domain, ...] = (Domain.PGR, Domain.CONVERSIONS, Domain.PLAYERS)
+DOMAINS: tuple[Domain, ...] = (Domain.PGR, Domain.CONVERSIONS, Domain.PLAYERS, Domain.MTG)
 """Domains that have something to show."""
 
 STREAMS: dict[Domain, tuple[Pipeline, ...]] = {
@@ -79,6 +84,19 @@ DAYS_WON = f"""
     ) w on f.game_id = w.game_id
     group by f.game_id order by players desc limit 8
 """
+CARDS_WITH_HISTORY = f"""
+    select set_code, number, name, version, cast(valid_from as date) as since, cast(valid_to as date) as until
+    from {DIM_MTG_CARD.sql} where uuid in (select uuid from {DIM_MTG_CARD.sql} where version > 1 or not is_current)
+    order by valid_from desc, set_code, uuid, version limit 8
+"""
+MOVERS = f"""
+    select c.set_code, c.name, f.provider, f.finish, f.currency, f.previous_price, f.price,
+        round(f.price_change_pct, 1) as per_cent
+    from {FACT_MTG_CARD_PRICE.sql} f join {DIM_MTG_CARD.sql} c on f.card_key = c.card_key
+    where f.price_type = 'retail' and f.previous_price >= 1
+        and f.date_key = (select max(date_key) from {FACT_MTG_CARD_PRICE.sql})
+    order by abs(f.price_change_pct) desc limit 8
+"""
 
 
 def run_demo(settings: Settings, console: Console, *, count: int, domains: Sequence[Domain] | None) -> bool:
@@ -119,6 +137,10 @@ def run_demo(settings: Settings, console: Console, *, count: int, domains: Seque
         _show(console, "Best players of game-01 this week, in PostgreSQL", *_served(settings, BEST_PLAYERS))
         _build(settings, console, "players_daily", "dbt on Trino, what is served is corrected and compared")
         _answer(settings, console, "Games, and who won most of their days", DAYS_WON)
+    if Domain.MTG in chosen:
+        _take_builds(settings, console)
+        _answer(settings, console, "Cards with a history, the newest versions first", CARDS_WITH_HISTORY)
+        _answer(settings, console, "Cards whose retail price moved the most today", MOVERS)
     if Domain.CONVERSIONS in chosen:
         _wait_until_streamed(settings, console, conversions.PIPELINE)
         _build(settings, console, "conversions_silver", "Spark")
@@ -126,6 +148,22 @@ def run_demo(settings: Settings, console: Console, *, count: int, domains: Seque
         _answer(settings, console, "Conversions by day", CONVERSIONS_BY_DAY)
         _answer(settings, console, "Conversions by the tier that the user had then", CONVERSIONS_BY_TIER)
     return _verdict(settings, console, began)
+
+
+def _take_builds(settings: Settings, console: Console) -> None:
+    """Two builds of our own making, served like MTGJSON's: the job of the night takes the first, then the second."""
+    from lakehouse.domains.mtg.made import make_builds
+    from lakehouse.domains.mtg.server import serving
+
+    with TemporaryDirectory(prefix="lakehouse-demo-") as folder:
+        first, second = make_builds(Path(folder), datetime.now(UTC).date())
+        with serving(first) as shelf:
+            there = settings.model_copy(update={"mtgjson_url": shelf.address})
+            for build in (first, second):
+                shelf.folder = build
+                _build(
+                    there, console, "mtg_daily", f"of the build of {build.name}, through Kafka, Spark and dbt on Trino"
+                )
 
 
 def _start_stream(settings: Settings, console: Console, pipeline: Pipeline) -> None:

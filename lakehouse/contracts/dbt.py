@@ -13,13 +13,19 @@ from lakehouse.naming import TRINO_CATALOG, Layer
 HEADER = "# Generated from the contracts by `python -m lakehouse.generate`; a test fails when it is stale.\n"
 
 
-def dbt_sources(contracts: Iterable[Contract]) -> str:
-    """The source file of the bronze layer, as text."""
+DESCRIPTIONS = {
+    Layer.BRONZE: "Tables as ingestion lands them, append-only.",
+    Layer.SILVER: "Tables that Spark makes of bronze.",
+}
+
+
+def dbt_sources(layer: Layer, contracts: Iterable[Contract]) -> str:
+    """The source file of a layer, as text."""
     source = {
-        "name": str(Layer.BRONZE),
+        "name": str(layer),
         "database": TRINO_CATALOG,
-        "schema": "{{ var('schema_prefix') }}" + str(Layer.BRONZE),
-        "description": "Tables as ingestion lands them, append-only.",
+        "schema": "{{ var('schema_prefix') }}" + str(layer),
+        "description": DESCRIPTIONS[layer],
         "tables": [_table(contract) for contract in contracts],
     }
     text = yaml.safe_dump({"version": 2, "sources": [source]}, sort_keys=False, width=110, allow_unicode=True)

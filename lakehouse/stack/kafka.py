@@ -54,7 +54,7 @@ class Kafka(Server):
 
     name = "kafka"
     title = "Kafka"
-    domains = frozenset({Domain.PGR, Domain.PLAYERS, Domain.CONVERSIONS})
+    domains = frozenset({Domain.PGR, Domain.PLAYERS, Domain.CONVERSIONS, Domain.MTG})
     memory_mb = 600
 
     def is_local(self, settings: Settings) -> bool:

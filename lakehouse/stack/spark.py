@@ -34,7 +34,7 @@ class Spark(Server):
     name = "spark"
     title = "Spark"
     needs = ("postgres",)
-    domains = frozenset({Domain.CONVERSIONS})
+    domains = frozenset({Domain.CONVERSIONS, Domain.MTG})
     memory_mb = 1500
 
     def is_local(self, settings: Settings) -> bool:

@@ -27,7 +27,7 @@ class Trino(Server):
     name = "trino"
     title = "Trino"
     needs = ("postgres", "s3")
-    domains = frozenset({Domain.PLATFORM, Domain.PGR, Domain.PLAYERS, Domain.CONVERSIONS})
+    domains = frozenset({Domain.PLATFORM, Domain.PGR, Domain.PLAYERS, Domain.CONVERSIONS, Domain.MTG})
     memory_mb = 1500
 
     def is_local(self, settings: Settings) -> bool:

@@ -82,6 +82,9 @@ MTG = {
     "silver/mtg_sets",
     "silver/mtg_cards",
     "silver/mtg_prices",
+    "gold/dim_mtg_set",
+    "gold/dim_mtg_card",
+    "gold/fact_mtg_card_price",
 }
 TABLES |= CONVERSIONS | PLAYERS | RAWG | MTG
 
@@ -180,8 +183,8 @@ def test_the_calendar_is_made_with_the_gold_whose_facts_point_at_it_and_by_no_ot
     calendar = dg.AssetKey(["gold", "dim_date"])
     assert repository.asset_graph.get(calendar).parent_keys == set()
     jobs = {job.name for job in repository.get_all_jobs() if calendar in job.asset_layer.selected_asset_keys}
-    assert jobs - {"__ASSET_JOB"} == {"conversions_gold", "players_daily"}
-    for job in ("conversions_gold", "players_daily"):
+    assert jobs - {"__ASSET_JOB"} == {"conversions_gold", "mtg_daily", "players_daily"}
+    for job in ("conversions_gold", "mtg_daily", "players_daily"):
         checked = {key.name for key in repository.get_job(job).asset_layer.asset_graph.asset_check_keys}
         assert "unique_gold_dim_date_date_key" in checked
 

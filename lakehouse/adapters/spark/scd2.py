@@ -24,7 +24,6 @@ VALIDITY = ("valid_from", "valid_to", "is_current", "version")
 """Columns of every version: ``valid_from ≤ t < valid_to``, null while open; versions of a key count from 1."""
 OPERATION = "operation"
 SINCE = "_since"
-_WHOLE = (Window.unboundedPreceding, Window.unboundedFollowing)
 INSERT, UPDATE, DELETE = "insert", "update", "delete"
 
 
@@ -40,13 +39,20 @@ class Dimension:
     """Columns that order observations of the same time: the last one counts."""
     latest: tuple[str, ...] = ()
     """Columns that make no version: of each version they hold what its last observation said."""
+    latest_since: str | None = None
+    """Column of an observation with its day, and of a version with the day since when it held its latest values."""
     deleted: str | None = None
     """Column of an observation that is true where the thing was gone; its other attributes do not matter then."""
 
     @property
+    def carried(self) -> tuple[str, ...]:
+        """Columns of a version that do not make it one."""
+        return (*self.latest, *((self.latest_since,) if self.latest_since else ()))
+
+    @property
     def version_columns(self) -> tuple[str, ...]:
         """Columns of a version, in order."""
-        return (self.key, *self.attributes, *self.latest, *VALIDITY)
+        return (self.key, *self.attributes, *self.carried, *VALIDITY)
 
 
 def build_versions(dimension: Dimension, observations: DataFrame) -> DataFrame:
@@ -117,15 +123,13 @@ def _versions(dimension: Dimension, story: DataFrame) -> DataFrame:
     said = said.withColumn("_last", sf.lag("_state").over(in_time))
     is_turn = ~sf.col("_state").eqNullSafe(sf.col("_last"))
     if dimension.latest:
-        said = said.withColumn("_turn", sf.sum(is_turn.cast("int")).over(in_time))
-        of_turn = Window.partitionBy(key, "_turn").orderBy(at).rowsBetween(*_WHOLE)
-        said = said.withColumns({name: sf.last(name).over(of_turn) for name in dimension.latest})
+        said = _with_latest(dimension, said.withColumn("_turn", sf.sum(is_turn.cast("int")).over(in_time)))
     turns = said.where(is_turn)
     turns = turns.withColumn("valid_to", sf.lead(at).over(in_time)).where(~sf.col("_state.gone"))
     return turns.select(
         key,
         *dimension.attributes,
-        *dimension.latest,
+        *dimension.carried,
         sf.col(at).alias("valid_from"),
         "valid_to",
         sf.col("valid_to").isNull().alias("is_current"),
@@ -133,9 +137,22 @@ def _versions(dimension: Dimension, story: DataFrame) -> DataFrame:
     )
 
 
+def _with_latest(dimension: Dimension, said: DataFrame) -> DataFrame:
+    """Observations by ``_turn``, each with the latest values of its whole turn, and since when these held."""
+    in_turn = Window.partitionBy(dimension.key, "_turn").orderBy(dimension.at)
+    whole = in_turn.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
+    latest = {name: sf.last(name).over(whole) for name in dimension.latest}
+    if dimension.latest_since:
+        values = sf.struct(*dimension.latest)
+        is_new = sf.row_number().over(in_turn).eqNullSafe(1) | ~values.eqNullSafe(sf.lag(values).over(in_turn))
+        said = said.withColumn("_held_since", sf.when(is_new, sf.col(dimension.latest_since)))
+        latest[dimension.latest_since] = sf.max("_held_since").over(whole)
+    return said.withColumns(latest)
+
+
 def _difference(dimension: Dimension, old: DataFrame, new: DataFrame) -> DataFrame:
     key = dimension.key
-    told = (*dimension.attributes, *dimension.latest)
+    told = (*dimension.attributes, *dimension.carried)
     said = (*told, "valid_to", "is_current", "version")
     both = new.select(key, "valid_from", sf.struct(*said).alias("_new")).unionByName(
         old.select(key, "valid_from", sf.struct(*said).alias("_old")), allowMissingColumns=True

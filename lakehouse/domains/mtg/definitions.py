@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dagster as dg
 
-from lakehouse.domains.mtg import assets, automation, bronze, checks
+from lakehouse.domains.mtg import assets, automation, bronze, checks, gold
 
 defs = dg.Definitions(
-    assets=[bronze.mtg_builds, *bronze.topics, *bronze.landed, *assets.silver_assets],
-    asset_checks=checks.accounts,
+    assets=[bronze.mtg_builds, *bronze.topics, *bronze.landed, *assets.silver_assets, gold.mtg_models],
+    asset_checks=checks.all_checks,
     jobs=[automation.mtg_micro_batch, automation.mtg_daily],
     schedules=[automation.mtg_daily_schedule],
     sensors=[automation.mtg_micro_batch_sensor],

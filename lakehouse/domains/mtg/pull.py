@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakehouse.adapters.iceberg.catalog import ensure_table
 from lakehouse.adapters.iceberg.filters import equal
@@ -178,6 +179,20 @@ def take_again(
     return _take(settings, catalog, client, build, list(kept.values()), [], run_id, progress or Progress())
 
 
+def changed_files(settings: Settings, catalog: Catalog) -> tuple[int, list[str]]:
+    """How many files of the newest build that was taken are kept, and which are not what was received."""
+    columns = ("build_date", "source_url", "source_sha256", "taken_at")
+    rows = ensure_table(catalog, BUILD_RECORD).scan(selected_fields=columns).to_arrow()
+    if not rows.num_rows:
+        return 0, []
+    newest = pc.max(rows["build_date"])
+    of_newest = rows.filter(pc.equal(rows["build_date"], newest)).sort_by("taken_at").to_pylist()
+    said = {row["source_url"].rpartition("/")[2]: row["source_sha256"] for row in of_newest}
+    kept = {file.path.name: file for file in _client(settings).kept(newest.as_py()).values()}
+    known = {name: file for name, file in kept.items() if name in said}
+    return len(known), sorted(name for name, file in known.items() if file.digest() != said[name])
+
+
 def _client(settings: Settings) -> MtgJson:
     return MtgJson(settings.mtgjson_url, settings.raw_folder / "mtg")
 
@@ -188,10 +203,11 @@ def _missing(catalog: Catalog, build: Build, wanted: Wanted) -> Wanted:
     columns = ("part", "build_version")
     rows = ensure_table(catalog, BUILD_RECORD).scan(row_filter=of_day, selected_fields=columns).to_arrow().to_pylist()
     taken = {row["part"] for row in rows if row["build_version"] == build.version}
-    if ALL_PRINTINGS in taken:
-        sets: tuple[str, ...] | None = ()
+    sets: tuple[str, ...] | None
+    if wanted.sets is None:
+        sets = () if ALL_PRINTINGS in taken else None
     else:
-        sets = wanted.sets if wanted.sets is None else tuple(code for code in wanted.sets if code not in taken)
+        sets = tuple(code for code in wanted.sets if code not in taken)
     return Wanted(sets, wanted.prices and not taken & set(_PRICES))
 
 

@@ -32,7 +32,8 @@ CARDS = Dimension(
     attributes=("set_code", *(column.name for column in CARD_MEMBERS), CARD_OBJECT.name, "content_hash"),
     at="build_at",
     order=("kafka_timestamp", "kafka_partition", "kafka_offset"),
-    latest=("edhrec_rank", "volatile", "told_on"),
+    latest=("edhrec_rank", "volatile"),
+    latest_since="told_on",
     deleted="is_deleted",
 )
 _COORDINATES = ("kafka_topic", "kafka_partition", "kafka_offset")
@@ -124,7 +125,7 @@ def build_cards(work: Workspace) -> Built:
         with kept(_judged(_observed(told), _CARD_REASONS)) as judged:
             refused = _refuse(work, CARD_VERSION, judged.where("reason is not null"), "uuid")
             observed = judged.where("reason is null").select(
-                "uuid", CARDS.at, *CARDS.order, *CARDS.attributes, *CARDS.latest, "is_deleted"
+                "uuid", CARDS.at, *CARDS.order, *CARDS.attributes, *CARDS.carried, "is_deleted"
             )
             with changes(CARDS, versions, observed, begins) as changed, kept(audited(changed, work, read)) as found:
                 count = found.count()

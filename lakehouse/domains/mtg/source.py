@@ -85,7 +85,12 @@ class Kept:
     path: Path
     url: str
     sha256: str
+    """What it was when it was received."""
     fetched_at: datetime
+
+    def digest(self) -> str:
+        """SHA-256 of the file as it is now."""
+        return _sha256(self.path)
 
 
 class _Broken(Exception):
@@ -188,7 +193,7 @@ class MtgJson:
             LakehouseError: naming the first that is not; it is given up, so that it would be fetched again.
         """
         for file in files:
-            if _sha256(file.path) != file.sha256:
+            if file.digest() != file.sha256:
                 self.refuse(file)
                 raise LakehouseError(f"{file.path} is no longer what was received (SHA-256); it was removed")
 

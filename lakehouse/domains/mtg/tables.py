@@ -97,7 +97,7 @@ CARD_VERSION = Contract(
             Type.STRING,
             f"The newest volatile members in the version ({', '.join(VOLATILE)}), as a JSON object.",
         ),
-        Column("told_on", Type.DATE, "Newest build that told something of the card in the version."),
+        Column("told_on", Type.DATE, "Build since which the volatile members are these."),
         *AUDIT,
     ),
     partition_by=(),

@@ -1,0 +1,203 @@
+"""Made builds of MTGJSON through the whole path, as Dagster runs it every night: HTTP, Kafka, bronze, silver, gold."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lakehouse.adapters.iceberg.catalog import connect
+from lakehouse.adapters.kafka.client import await_topic, describe_topic, open_admin
+from lakehouse.adapters.kafka.produce import send
+from lakehouse.audit import run_audit
+from lakehouse.domains.mtg.feeds import CARDS, FEEDS
+from lakehouse.domains.mtg.made import make_builds
+from lakehouse.domains.mtg.pull import Wanted, land_all, pull
+from lakehouse.domains.mtg.server import Shelf, serving
+from lakehouse.settings import load
+from lakehouse.stack import down, up
+from lakehouse_tests import recount_magic
+from lakehouse_tests.conftest import Stack, questions_of_the_readme
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
+
+TODAY = date(2026, 3, 2)
+YESTERDAY = date(2026, 3, 1)
+
+
+@dataclass
+class Magic:
+    """A server with two builds, and the lake that takes them."""
+
+    stack: Stack
+    shelf: Shelf
+    folders: dict[date, Path]
+
+    def serve(self, day: date) -> None:
+        self.shelf.folder = self.folders[day]
+
+    def run_daily(self, *tags: str) -> None:
+        """The scheduled job, as a user starts it."""
+        command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "lakehouse.definitions", "-j", "mtg_daily"]
+        done = subprocess.run([*command, *tags], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (done.stdout + done.stderr)[-6_000:]
+
+    def rows(self, table: str, columns: str) -> list[Any]:
+        return sorted(tuple(row) for row in self.stack.sql(f"select {columns} from iceberg.{table}"))
+
+    def versions(self) -> list[Any]:
+        columns = "uuid, cast(valid_from as date), cast(valid_to as date), version, card_object, volatile, told_on"
+        found = self.stack.sql(f"select {columns} from iceberg.silver.mtg_cards")
+        return sorted((*row[:4], json.loads(row[4]), json.loads(row[5]), row[6]) for row in found)
+
+    def builds(self) -> recount_magic.Builds:
+        paths = [path for folder in self.folders.values() for path in folder.glob("???.json")]
+        return recount_magic.read_sets(path for path in paths if path.stem.isupper())
+
+    def prices(self) -> list[recount_magic.Price]:
+        """As the files say: the history of the first build, and the second's day."""
+        first = recount_magic.read(self.folders[YESTERDAY] / "AllPrices.json")["data"]
+        second = recount_magic.read(self.folders[TODAY] / "AllPricesToday.json")["data"]
+        return sorted([*recount_magic.prices(first), *recount_magic.prices(second)])
+
+
+@pytest.fixture(scope="module")
+def magic(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Magic]:
+    """Spark beside the other servers, and no table or topic of cards from another test."""
+    root = tmp_path_factory.mktemp("mtgjson")
+    folders = dict(zip((YESTERDAY, TODAY), make_builds(root, TODAY, cards=20), strict=True))
+    up(load(), servers=["spark"])
+    try:
+        with serving(folders[YESTERDAY]) as shelf, pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LAKEHOUSE_MTGJSON_URL", shelf.address)
+            clear()
+            yield Magic(stack, shelf, folders)
+            clear()
+    finally:
+        down(load(), ["spark"])
+
+
+def clear() -> None:
+    catalog, admin = connect(load()), open_admin(load())
+    names = [feed.topic_name for feed in FEEDS if describe_topic(admin, feed.topic_name)]
+    for done in admin.delete_topics(names).values() if names else ():
+        done.result()
+    while any(describe_topic(admin, name) for name in names):
+        time.sleep(0.1)
+    for layer, names in (("bronze", ["builds"]), ("silver", []), ("gold", [])):
+        for what in ("sets", "cards", "prices", *names):
+            if catalog.table_exists((layer, f"mtg_{what}")):
+                catalog.drop_table((layer, f"mtg_{what}"))
+    for name in ("dim_mtg_set", "dim_mtg_card", "fact_mtg_card_price"):
+        if catalog.table_exists(("gold", name)):
+            catalog.drop_table(("gold", name))
+
+
+def test_a_pull_that_is_killed_is_completed_by_the_next(magic: Magic) -> None:
+    """At some moment of it; whatever it had sent is sent once."""
+    script = (
+        "from lakehouse.domains.mtg import pull as p; from lakehouse.adapters.iceberg.catalog import connect;"
+        "from lakehouse.settings import load; import os, signal;"
+        "send = p._send\n"
+        "def die(settings, feed, found, progress):\n"
+        "    sent = send(settings, feed, found, progress)\n"
+        "    if feed is p.FEEDS[1]: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return sent\n"
+        "p._send = die\n"
+        "p.pull(load(), connect(load()), p.Wanted(None, True), run_id='killed')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-4_000:]
+    pulled = pull(load(), connect(load()), Wanted(None, prices=True), run_id="again")
+    assert [sent.total > 0 for sent in pulled.sent.values()] == [False, False, True]
+
+
+def test_two_nights_make_history_and_every_row_is_what_the_files_say(magic: Magic) -> None:
+    magic.run_daily()
+    magic.serve(TODAY)
+    magic.run_daily()
+    assert magic.versions() == recount_magic.versions(magic.builds())
+    columns = "uuid, price_date, channel, provider, price_type, finish, currency, price"
+    assert magic.rows("silver.mtg_prices", columns) == magic.prices()
+
+
+def test_gold_points_at_the_version_of_the_day_and_compares_with_the_day_before(magic: Magic) -> None:
+    told = {row[:7]: row[7] for row in magic.prices()}
+    spans = {(uuid, first): (first, after) for uuid, first, after, *_ in recount_magic.versions(magic.builds())}
+    wanted = []
+    for place, price in told.items():
+        uuid, day = place[:2]
+        valid = [
+            first
+            for (u, first), (_, after) in spans.items()
+            if u == uuid and first <= day and (not after or day < after)
+        ]
+        before = told.get((uuid, date.fromordinal(day.toordinal() - 1), *place[2:]))
+        wanted.append((*place, price, None if before is None else price - before, valid[0] if valid else None))
+    found = magic.stack.sql(
+        "select f.uuid, date_key, channel, provider, price_type, finish, currency, price, price_change,"
+        " cast(c.valid_from as date) from iceberg.gold.fact_mtg_card_price f"
+        " left join iceberg.gold.dim_mtg_card c on f.card_key = c.card_key"
+    )
+    assert sorted(map(tuple, found), key=str) == sorted(wanted, key=str)
+
+
+def test_the_questions_of_the_readme_have_answers(magic: Magic) -> None:
+    questions = questions_of_the_readme("mtg")
+    assert len(questions) == 2
+    for question in questions:
+        assert magic.stack.sql(question), question
+
+
+def test_a_day_that_is_taken_again_from_its_kept_files_changes_nothing(magic: Magic) -> None:
+    asked = len(magic.shelf.requests)
+    tables = ("silver.mtg_cards", "silver.mtg_prices", "gold.dim_mtg_card", "gold.fact_mtg_card_price")
+    before = [magic.stack.sql(f"select count(*), max(_audit_loaded_at) from iceberg.{name}") for name in tables]
+    tag = {"dagster/asset_partition_range_start": str(YESTERDAY), "dagster/asset_partition_range_end": str(TODAY)}
+    magic.run_daily("--tags", json.dumps(tag))
+    assert len(magic.shelf.requests) == asked
+    after = [magic.stack.sql(f"select count(*), max(_audit_loaded_at) from iceberg.{name}") for name in tables]
+    assert after == before
+
+
+def test_a_null_value_is_a_dead_letter_and_compacted_records_are_skipped(magic: Magic) -> None:
+    """A compacted topic's gaps are in no table, and the audit knows them all the same."""
+    admin, name = open_admin(load()), CARDS.topic_name
+    send(load(), name, [(b"nobody", None)])
+    land_all(load(), connect(load()), "tests")
+    report = run_audit(load(), deep=True)
+    own = [account for account in report.accounts if account.source == name]
+    assert report.verdict == "complete"
+    assert sum(account.dead_letters for account in own) == 1
+    assert sum(account.bronze for account in own) + 1 == sum(
+        bounds.end for bounds in await_topic(admin, name).partitions.values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((), 1, "say what to take"),
+        (("--sets", "HRB", "--all"), 1, "give one of them"),
+        (("--sets", "HRB,HRX"), 1, "MTGJSON has no set HRX; did you mean HRB?"),
+        (("--all", "--prices"), 0, "nothing new, all of this was taken before"),
+    ],
+)
+def test_the_command_says_what_is_wrong_and_what_is_new(
+    magic: Magic, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    folder = magic.folders[YESTERDAY if code else TODAY]
+    magic.shelf.folder = folder
+    command = [sys.executable, "-c", "from lakehouse.cli import main; main()", "mtg", "pull", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert said in " ".join((done.stdout + done.stderr).split())

@@ -1,0 +1,219 @@
+"""Real sets of MTGJSON's builds, through HTTP, Kafka and Spark: each version, deletion and price is what the files say.
+
+Judged by a recomputation in plain Python; the product's tables are only compared with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from lakehouse.adapters.iceberg.catalog import connect
+from lakehouse.adapters.kafka.client import describe_topic, open_admin
+from lakehouse.adapters.spark.session import open_session
+from lakehouse.adapters.spark.workspace import Workspace
+from lakehouse.audit import run_audit
+from lakehouse.domains.mtg import silver
+from lakehouse.domains.mtg.feeds import FEEDS
+from lakehouse.domains.mtg.pull import Pulled, Wanted, land_all, pull, take_again
+from lakehouse.domains.mtg.server import Fault, Json, Mischief, Shelf, serving, write_build
+from lakehouse.domains.mtg.source import ALL_PRICES, ALL_PRINTINGS
+from lakehouse.settings import load
+from lakehouse.stack import down, up
+from lakehouse_tests import recount_magic
+from lakehouse_tests.conftest import REAL_DATA, Stack
+
+pytestmark = [pytest.mark.real_data, pytest.mark.timeout(1200)]
+
+SEED = 17
+DAYS = ("2022-02-03", "2022-02-04", "2022-02-05", "2022-02-07")
+
+
+def folder() -> Path:
+    return Path(os.environ[REAL_DATA]) / "mtg"
+
+
+@pytest.fixture(scope="module")
+def spark(stack: Stack) -> Iterator[SparkSession]:
+    up(load(), servers=["spark"])
+    try:
+        with open_session(load()) as session:
+            yield session
+    finally:
+        down(load(), ["spark"])
+
+
+@dataclass
+class Magic:
+    """A server with builds, and a lake of their own that takes them."""
+
+    stack: Stack
+    spark: SparkSession
+    shelf: Shelf
+    builds: dict[date, Path]
+    pulled: list[Pulled] = field(default_factory=list)
+
+    def serve(self, day: date) -> None:
+        self.shelf.folder = self.builds[day]
+
+    def take(self, day: date, what: Wanted) -> Pulled:
+        self.serve(day)
+        settings = load()
+        self.pulled.append(pull(settings, connect(settings), what, run_id="tests"))
+        return self.pulled[-1]
+
+    def make_silver(self) -> None:
+        settings = load()
+        land_all(settings, connect(settings), "tests")
+        work = Workspace(self.spark, connect(settings), "tests")
+        for build in (silver.build_sets, silver.build_cards, silver.build_prices):
+            build(work)
+
+    def versions(self, codes: list[str]) -> list[recount_magic.Version]:
+        listed = ", ".join(f"'{code}'" for code in codes)
+        found = self.stack.sql(
+            "select uuid, cast(valid_from as date), cast(valid_to as date), version, card_object, volatile, told_on"
+            f" from iceberg.silver.mtg_cards where set_code in ({listed})"
+        )
+        return sorted(
+            (uuid, first, after, number, json.loads(card), json.loads(changing), told)
+            for uuid, first, after, number, card, changing, told in found
+        )
+
+    def prices(self) -> list[recount_magic.Price]:
+        columns = "uuid, price_date, channel, provider, price_type, finish, currency, price"
+        return sorted(tuple(row) for row in self.stack.sql(f"select {columns} from iceberg.silver.mtg_prices"))
+
+    def clear(self) -> None:
+        """No tables, and topics without a message: a ledger belongs to its topic."""
+        catalog, admin = connect(load()), open_admin(load())
+        names = [feed.topic_name for feed in FEEDS if describe_topic(admin, feed.topic_name)]
+        for done in admin.delete_topics(names).values() if names else ():
+            done.result()
+        while any(describe_topic(admin, name) for name in names):
+            time.sleep(0.1)
+        for layer in ("bronze", "silver"):
+            for what in ("sets", "cards", "prices", "builds"):
+                if catalog.table_exists((layer, f"mtg_{what}")):
+                    catalog.drop_table((layer, f"mtg_{what}"))
+
+
+def neo() -> recount_magic.Builds:
+    return recount_magic.read_sets(sorted((folder() / "daily_NEO").glob("*.gz")))
+
+
+def snapshots() -> recount_magic.Builds:
+    paths = [path for day in ("2022-03-15", "2022-04-25") for path in sorted((folder() / f"sets_{day}").glob("*.gz"))]
+    return recount_magic.read_sets(paths)
+
+
+def real_prices() -> Json:
+    return json.loads((folder() / "AllPricesToday_excerpt_2026-05-22.json").read_text())["data"]  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[date, Path]:
+    """All real sets as builds; the newest of them has the real prices."""
+    root = tmp_path_factory.mktemp("mtgjson")
+    found = {}
+    for day, sets in (neo() | snapshots()).items():
+        given = real_prices() if day == date(2022, 4, 25) else None
+        found[day] = write_build(root / str(day), str(day), f"5.2.0+{day:%Y%m%d}", sets, given)
+    return found
+
+
+@pytest.fixture
+def magic(
+    stack: Stack,
+    spark: SparkSession,
+    builds: dict[date, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Magic]:
+    """Tables and kept downloads of their own for each test; the topics go on."""
+    with serving(next(iter(builds.values()))) as shelf:
+        monkeypatch.setenv("LAKEHOUSE_MTGJSON_URL", shelf.address)
+        monkeypatch.setattr("lakehouse.settings.Settings.raw_folder", tmp_path / "raw")
+        lake = Magic(stack, spark, shelf, builds)
+        lake.clear()
+        yield lake
+        lake.clear()
+
+
+def codes_of(sets: Json) -> Wanted:
+    return Wanted(tuple(sets))
+
+
+def test_every_version_deletion_and_price_is_what_the_files_say_though_the_server_misbehaves(magic: Magic) -> None:
+    known = neo() | snapshots()
+    for day, sets in sorted(known.items()):
+        magic.shelf.faults = [
+            Fault(mischief, rf"{next(iter(sets))}_?\.json\.gz")
+            for mischief in (Mischief.TRUNCATE, Mischief.CORRUPT, Mischief.BUSY, Mischief.UNAVAILABLE)
+        ]
+        magic.take(day, Wanted(tuple(sets), prices=day == max(known)))
+    magic.make_silver()
+    assert magic.versions([code for sets in known.values() for code in sets]) == recount_magic.versions(known)
+    assert magic.prices() == recount_magic.prices(real_prices())
+    # What is known is asked for by one small file, and nothing is sent again.
+    asked = len(magic.shelf.requests)
+    assert magic.take(max(known), Wanted(tuple(known[max(known)]), prices=True)).sent == {}
+    assert [request.name for request in magic.shelf.requests[asked:]] == ["Meta.json"]
+    report = run_audit(load(), deep=True)
+    assert report.verdict == "complete"
+    own = [account for account in report.accounts if account.source in {feed.topic_name for feed in FEEDS}]
+    assert sum(account.bronze for account in own) == sum(sent.total for p in magic.pulled for sent in p.sent.values())
+    assert sum(account.dead_letters for account in own) == 0
+
+
+def test_numbers_of_the_real_days_are_those_that_were_counted_by_hand(magic: Magic) -> None:
+    """From the data's description: +80 and 7 gone, +133 and 45 gone, then nothing but changes."""
+    for day in DAYS:
+        magic.take(date.fromisoformat(day), Wanted(("NEO",)))
+    magic.make_silver()
+    added = magic.stack.sql(
+        "select cast(valid_from as varchar), count(*) from iceberg.silver.mtg_cards where version = 1"
+        " group by 1 order by 1"
+    )
+    assert [(row[0][:10], row[1]) for row in added] == [(DAYS[0], 392), (DAYS[1], 80), (DAYS[2], 133)]
+    gone = magic.stack.sql(
+        "select cast(valid_to as varchar), count(*) from iceberg.silver.mtg_cards c where valid_to is not null and not"
+        " exists (select 1 from iceberg.silver.mtg_cards n where n.uuid = c.uuid and n.valid_from = c.valid_to)"
+        " group by 1 order by 1"
+    )
+    assert [(row[0][:10], row[1]) for row in gone] == [(DAYS[1], 7), (DAYS[2], 45)]
+
+
+def test_builds_in_any_order_and_again_come_out_the_same(magic: Magic) -> None:
+    chance = random.Random(SEED)
+    days = [date.fromisoformat(day) for day in DAYS]
+    chance.shuffle(days)
+    for number, day in enumerate([*days, days[0]]):
+        if number < len(days):
+            magic.take(day, Wanted(("NEO",)))
+        else:
+            take_again(load(), connect(load()), day, run_id="tests")
+        magic.make_silver()
+    assert magic.versions(["NEO"]) == recount_magic.versions(neo())
+
+
+def test_all_printings_is_the_same_as_its_sets(magic: Magic) -> None:
+    first, second = sorted(snapshots())
+    magic.take(first, codes_of(snapshots()[first]))
+    magic.take(second, Wanted(None))
+    sent = magic.pulled[-1].sent["mtg.cards"]
+    assert (sent.gone, sent.said_again) == (1, 0)
+    magic.make_silver()
+    assert magic.versions(list(snapshots()[second])) == recount_magic.versions(snapshots())
+    names = [part.name for part in magic.pulled[-1].parts]
+    assert names[-1] == ALL_PRINTINGS
+    assert ALL_PRICES not in names
