@@ -74,7 +74,7 @@ class Magic:
 def magic(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Magic]:
     """Spark beside the other servers, and no table or topic of cards from another test."""
     root = tmp_path_factory.mktemp("mtgjson")
-    folders = dict(zip((YESTERDAY, TODAY), make_builds(root, TODAY, cards=20), strict=True))
+    folders = dict(zip((YESTERDAY, TODAY), make_builds(root, TODAY, cards=50), strict=True))
     up(load(), servers=["spark"])
     try:
         with serving(folders[YESTERDAY]) as shelf, pytest.MonkeyPatch.context() as patch:
@@ -121,8 +121,8 @@ def test_a_pull_that_is_killed_is_completed_by_the_next(magic: Magic) -> None:
     assert [sent.total > 0 for sent in pulled.sent.values()] == [False, False, True]
 
 
-def test_two_nights_make_history_and_every_row_is_what_the_files_say(magic: Magic) -> None:
-    magic.run_daily()
+def test_a_night_makes_history_of_two_builds_and_every_row_is_what_the_files_say(magic: Magic) -> None:
+    """The first of them is on the topics, and partly in bronze."""
     magic.serve(TODAY)
     magic.run_daily()
     assert magic.versions() == recount_magic.versions(magic.builds())

@@ -26,7 +26,6 @@ from lakehouse.domains.mtg import silver
 from lakehouse.domains.mtg.feeds import FEEDS
 from lakehouse.domains.mtg.pull import Pulled, Wanted, land_all, pull, take_again
 from lakehouse.domains.mtg.server import Fault, Json, Mischief, Shelf, serving, write_build
-from lakehouse.domains.mtg.source import ALL_PRICES, ALL_PRINTINGS
 from lakehouse.settings import load
 from lakehouse.stack import down, up
 from lakehouse_tests import recount_magic
@@ -93,6 +92,14 @@ class Magic:
         columns = "uuid, price_date, channel, provider, price_type, finish, currency, price"
         return sorted(tuple(row) for row in self.stack.sql(f"select {columns} from iceberg.silver.mtg_prices"))
 
+    def days(self, condition: str, column: str) -> list[tuple[str, int]]:
+        """How many versions of which a condition holds begin, or end, on each day."""
+        found = self.stack.sql(
+            f"select cast(cast({column} as date) as varchar), count(*) from iceberg.silver.mtg_cards c"
+            f" where {condition} group by 1 order by 1"
+        )
+        return [(day, count) for day, count in found]
+
     def clear(self) -> None:
         """No tables, and topics without a message: a ledger belongs to its topic."""
         catalog, admin = connect(load()), open_admin(load())
@@ -149,10 +156,6 @@ def magic(
         lake.clear()
 
 
-def codes_of(sets: Json) -> Wanted:
-    return Wanted(tuple(sets))
-
-
 def test_every_version_deletion_and_price_is_what_the_files_say_though_the_server_misbehaves(magic: Magic) -> None:
     known = neo() | snapshots()
     for day, sets in sorted(known.items()):
@@ -175,25 +178,8 @@ def test_every_version_deletion_and_price_is_what_the_files_say_though_the_serve
     assert sum(account.dead_letters for account in own) == 0
 
 
-def test_numbers_of_the_real_days_are_those_that_were_counted_by_hand(magic: Magic) -> None:
-    """From the data's description: +80 and 7 gone, +133 and 45 gone, then nothing but changes."""
-    for day in DAYS:
-        magic.take(date.fromisoformat(day), Wanted(("NEO",)))
-    magic.make_silver()
-    added = magic.stack.sql(
-        "select cast(valid_from as varchar), count(*) from iceberg.silver.mtg_cards where version = 1"
-        " group by 1 order by 1"
-    )
-    assert [(row[0][:10], row[1]) for row in added] == [(DAYS[0], 392), (DAYS[1], 80), (DAYS[2], 133)]
-    gone = magic.stack.sql(
-        "select cast(valid_to as varchar), count(*) from iceberg.silver.mtg_cards c where valid_to is not null and not"
-        " exists (select 1 from iceberg.silver.mtg_cards n where n.uuid = c.uuid and n.valid_from = c.valid_to)"
-        " group by 1 order by 1"
-    )
-    assert [(row[0][:10], row[1]) for row in gone] == [(DAYS[1], 7), (DAYS[2], 45)]
-
-
 def test_builds_in_any_order_and_again_come_out_the_same(magic: Magic) -> None:
+    """And as they are described: 80 cards came and 7 went, 133 and 45, then none."""
     chance = random.Random(SEED)
     days = [date.fromisoformat(day) for day in DAYS]
     chance.shuffle(days)
@@ -205,15 +191,8 @@ def test_builds_in_any_order_and_again_come_out_the_same(magic: Magic) -> None:
         magic.make_silver()
     assert magic.versions(["NEO"]) == recount_magic.versions(neo())
 
-
-def test_all_printings_is_the_same_as_its_sets(magic: Magic) -> None:
-    first, second = sorted(snapshots())
-    magic.take(first, codes_of(snapshots()[first]))
-    magic.take(second, Wanted(None))
-    sent = magic.pulled[-1].sent["mtg.cards"]
-    assert (sent.gone, sent.said_again) == (1, 0)
-    magic.make_silver()
-    assert magic.versions(list(snapshots()[second])) == recount_magic.versions(snapshots())
-    names = [part.name for part in magic.pulled[-1].parts]
-    assert names[-1] == ALL_PRINTINGS
-    assert ALL_PRICES not in names
+    assert magic.days("version = 1", "valid_from") == [(DAYS[0], 392), (DAYS[1], 80), (DAYS[2], 133)]
+    is_followed = (
+        "exists (select 1 from iceberg.silver.mtg_cards n where n.uuid = c.uuid and n.valid_from = c.valid_to)"
+    )
+    assert magic.days(f"valid_to is not null and not {is_followed}", "valid_to") == [(DAYS[1], 7), (DAYS[2], 45)]

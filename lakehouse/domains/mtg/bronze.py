@@ -75,7 +75,8 @@ topics = [mtg_sets_topic, mtg_cards_topic, mtg_prices_topic]
 def _landed(feed: Feed, topic: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.asset(  # type: ignore[untyped-decorator]
         **describe_contract(feed.contract),
-        deps=[topic],
+        # The topic is nobody's step in a run: what is published in it must be there before it is landed.
+        deps=[topic, mtg_builds],
         kinds={"kafka", "iceberg"},
         retry_policy=RETRY,
         freshness_policy=_DAILY,
