@@ -114,7 +114,9 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
             waiting |= graph.get(key).parent_keys
         return upstream
 
-    assert upstream_of("pgr_funnel_daily", "pgr_backlog_daily") == TABLES - PLATFORM - CONVERSIONS - PLAYERS - RAWG - MTG
+    assert (
+        upstream_of("pgr_funnel_daily", "pgr_backlog_daily") == TABLES - PLATFORM - CONVERSIONS - PLAYERS - RAWG - MTG
+    )
     assert {"kafka/roman_numeral_events", "silver/dim_users", "gold/fact_conversions"} <= upstream_of(
         "conversions_daily"
     )
