@@ -8,18 +8,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaAdminClient, KafkaConsumer
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.adapters.kafka.client import await_topic, describe_topic, open_admin
 from lakehouse.adapters.kafka.produce import send
 from lakehouse.audit import run_audit
-from lakehouse.domains.mtg.feeds import CARDS, FEEDS
+from lakehouse.domains.mtg.feeds import CARDS, FEEDS, SETS
 from lakehouse.domains.mtg.made import make_builds
 from lakehouse.domains.mtg.pull import Wanted, land_all, pull
 from lakehouse.domains.mtg.server import Shelf, serving
@@ -27,6 +30,8 @@ from lakehouse.settings import load
 from lakehouse.stack import down, up
 from lakehouse_tests import recount_magic
 from lakehouse_tests.conftest import Stack, questions_of_the_readme
+from lakehouse_tests.topics import ends_of, records_of
+from lakehouse_tests.warehouse import DBT_PROJECT
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
@@ -80,6 +85,7 @@ def magic(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ma
         with serving(folders[YESTERDAY]) as shelf, pytest.MonkeyPatch.context() as patch:
             patch.setenv("LAKEHOUSE_MTGJSON_URL", shelf.address)
             clear()
+            land_all(load(), connect(load()), "tests")  # makes the topics
             yield Magic(stack, shelf, folders)
             clear()
     finally:
@@ -151,6 +157,14 @@ def test_gold_points_at_the_version_of_the_day_and_compares_with_the_day_before(
     assert sorted(map(tuple, found), key=str) == sorted(wanted, key=str)
 
 
+def test_every_rule_that_dbt_states_as_a_unit_test_holds(magic: Magic, tmp_path: Path) -> None:
+    folders = [word for name in ("project", "profiles") for word in (f"--{name}-dir", str(DBT_PROJECT))]
+    command = [str(Path(sys.executable).parent / "dbt"), "test", "--select", "group:mtg,test_type:unit", *folders]
+    done = subprocess.run([*command, "--target-path", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4_000:]
+    assert "PASS=2" in done.stdout
+
+
 def test_the_questions_of_the_readme_have_answers(magic: Magic) -> None:
     questions = questions_of_the_readme("mtg")
     assert len(questions) == 2
@@ -169,8 +183,7 @@ def test_a_day_that_is_taken_again_from_its_kept_files_changes_nothing(magic: Ma
     assert after == before
 
 
-def test_a_null_value_is_a_dead_letter_and_compacted_records_are_skipped(magic: Magic) -> None:
-    """A compacted topic's gaps are in no table, and the audit knows them all the same."""
+def test_a_null_value_is_no_deletion_but_a_dead_letter(magic: Magic) -> None:
     admin, name = open_admin(load()), CARDS.topic_name
     send(load(), name, [(b"nobody", None)])
     land_all(load(), connect(load()), "tests")
@@ -181,6 +194,40 @@ def test_a_null_value_is_a_dead_letter_and_compacted_records_are_skipped(magic: 
     assert sum(account.bronze for account in own) + 1 == sum(
         bounds.end for bounds in await_topic(admin, name).partitions.values()
     )
+
+
+def test_offsets_that_compaction_took_are_skipped_and_every_account_closes(magic: Magic) -> None:
+    """Not after seven days, as it would be, but at once."""
+    name = SETS.topic_name
+    at_once = {
+        "cleanup.policy": "compact",
+        "min.compaction.lag.ms": "0",
+        "segment.ms": "100",
+        "min.cleanable.dirty.ratio": "0.01",
+    }
+    brokers = load().kafka_brokers
+    with closing(KafkaAdminClient(bootstrap_servers=brokers)) as admin:
+        admin.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, name, configs={"cleanup.policy": "compact", **at_once})]
+        )
+    told = {"set_code": "SAME", "build_date": str(TODAY), "is_deleted": False, "set": {"name": "Same"}}
+    values = [json.dumps(told | {"build_version": str(number)}).encode() for number in range(50)]
+    with closing(KafkaConsumer(bootstrap_servers=brokers, enable_auto_commit=False)) as consumer:
+        before = ends_of(consumer, name)
+        deadline = time.monotonic() + 120
+        while True:
+            # A segment is closed when a message comes after its time.
+            send(load(), name, [(b"SAME", value) for value in values])
+            left = list(records_of(consumer, name, before))
+            sent = sum(ends_of(consumer, name).values()) - sum(before.values())
+            if len(left) < sent:
+                break
+            assert time.monotonic() < deadline, "nothing was compacted"
+            time.sleep(2)
+    land_all(load(), connect(load()), "tests")
+    report = run_audit(load(), deep=True)
+    assert report.verdict == "complete"
+    assert sum(account.skipped for account in report.accounts if account.source == name) > 0
 
 
 @pytest.mark.parametrize(

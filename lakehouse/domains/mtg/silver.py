@@ -118,9 +118,10 @@ def build_cards(work: Workspace) -> Built:
         every = news.select("uuid").union(versions.select("uuid")).distinct()
         begins = every.withColumn(SINCE, before_all)
     with kept(begins) as begins:
-        floor = begins.agg(sf.min(SINCE)).first()
+        # As text: a time would go through the clock of this machine, and back.
+        floor = begins.agg(sf.date_format(sf.min(SINCE), "yyyy-MM-dd")).first()
         assert floor
-        told = work.as_of(read).where(_build_at() >= sf.lit(floor[0])).join(begins, "uuid")
+        told = work.as_of(read).where(sf.col("build_date") >= sf.lit(floor[0]).cast("date")).join(begins, "uuid")
         told = told.where(_build_at() >= sf.col(SINCE)).drop(SINCE)
         with kept(_judged(_observed(told), _CARD_REASONS)) as judged:
             refused = _refuse(work, CARD_VERSION, judged.where("reason is not null"), "uuid")
