@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lakehouse import settings as configuration
+from lakehouse.deck_commands import deck_app
 from lakehouse.errors import LakehouseError
 from lakehouse.terminal import console
 
@@ -23,6 +24,7 @@ mtg_app = typer.Typer(
     help="Cards of Magic: The Gathering, their prices, and decks.",
     rich_markup_mode="rich",
 )
+mtg_app.add_typer(deck_app, name="deck")
 
 
 @mtg_app.command("pull")

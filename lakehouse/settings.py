@@ -314,6 +314,12 @@ class Settings(BaseSettings):
         description="Days of events that PostgreSQL's `players.events` holds; older ones are in the lake.",
         ge=1,
     )
+    mtg_prices_kept_days: int = Field(
+        30,
+        validation_alias=_names("mtg_prices_kept_days"),
+        description="Days of prices that PostgreSQL's `mtg.card_prices` holds; older ones are in the lake.",
+        ge=1,
+    )
 
     rawg_api_key: SecretStr = Field(
         SecretStr(""),

@@ -71,6 +71,10 @@ CONVERSIONS = STREAMED | {
     "gold/number_popularity",
     "gold/backfill_log",
 }
+SERVED_CARDS = (
+    *("sets", "cards", "card_types", "card_subtypes", "card_supertypes", "card_keywords", "card_legalities"),
+    "card_prices",
+)
 MTG = {
     "kafka/mtg_sets",
     "kafka/mtg_cards",
@@ -85,6 +89,7 @@ MTG = {
     "gold/dim_mtg_set",
     "gold/dim_mtg_card",
     "gold/fact_mtg_card_price",
+    *(f"postgres/mtg_{table}" for table in SERVED_CARDS),
 }
 TABLES |= CONVERSIONS | PLAYERS | RAWG | MTG
 

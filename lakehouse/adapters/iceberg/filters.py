@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pyiceberg.expressions import BooleanExpression, EqualTo, GreaterThanOrEqual, LessThanOrEqual
+from collections.abc import Sequence
+from datetime import date
+
+from pyiceberg.expressions import BooleanExpression, EqualTo, GreaterThanOrEqual, In, LessThan, LessThanOrEqual
 
 
-def equal(column: str, value: str | int) -> BooleanExpression:
+def equal(column: str, value: str | int | date) -> BooleanExpression:
     """Rows whose column has the value."""
     return EqualTo(column, value)  # type: ignore[call-arg,arg-type]
 
@@ -13,6 +16,16 @@ def equal(column: str, value: str | int) -> BooleanExpression:
 def at_least(column: str, value: str | int) -> BooleanExpression:
     """Rows whose column has the value or a greater one."""
     return GreaterThanOrEqual(column, value)  # type: ignore[call-arg,arg-type]
+
+
+def less(column: str, value: str | int) -> BooleanExpression:
+    """Rows whose column has a lesser value."""
+    return LessThan(column, value)  # type: ignore[call-arg,arg-type]
+
+
+def among(column: str, values: Sequence[str]) -> BooleanExpression:
+    """Rows whose column has one of the values."""
+    return In(column, values)  # type: ignore[call-arg,arg-type]
 
 
 def at_most(column: str, value: str | int) -> BooleanExpression:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import pyarrow as pa
-from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.manifest import ManifestEntryStatus
 from pyiceberg.table import FileScanTask, Table
@@ -17,6 +17,8 @@ from lakehouse.naming import TableName
 
 READ = "lakehouse.read."
 """Prefix in a snapshot's summary: up to which snapshot of a source its table is complete."""
+
+ALL_ROWS = AlwaysTrue()
 
 
 class Mode(StrEnum):
@@ -95,11 +97,19 @@ def said(snapshot: Snapshot) -> dict[str, str]:
 
 
 def read_added(table: Table, snapshots: Sequence[Snapshot], columns: Sequence[str]) -> pa.Table:
-    """Some columns of the rows in the files that the snapshots added, as far as these are in the table's manifests.
+    """Some columns of the rows in the files that the snapshots added, as `files_added` finds them.
 
     Rows deleted later are among them.
     """
-    tasks = [
+    return read_files(table, files_added(table, snapshots), columns)
+
+
+def files_added(table: Table, snapshots: Sequence[Snapshot]) -> list[FileScanTask]:
+    """The files that the snapshots added, as far as these are in the table's manifests; nothing is deleted from them.
+
+    They can be read until the snapshots expire, also where their rows were put into other files meanwhile.
+    """
+    return [
         FileScanTask(entry.data_file)
         for snapshot in snapshots
         for manifest in snapshot.manifests(table.io)
@@ -107,7 +117,31 @@ def read_added(table: Table, snapshots: Sequence[Snapshot], columns: Sequence[st
         for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
         if entry.status is ManifestEntryStatus.ADDED
     ]
-    return ArrowScan(table.metadata, table.io, table.schema().select(*columns), AlwaysTrue()).to_table(tasks)
+
+
+def files_at(table: Table, newest: Snapshot, seen: int | None = None) -> list[FileScanTask] | None:
+    """The files of a table as it was at a snapshot, or those of them that it did not have at an earlier one.
+
+    In the latter are all rows that were added or changed meanwhile, without those that were deleted again, and also
+    rows that were only put into other files.
+
+    Returns:
+        The files; None where the earlier snapshot is gone, or the table is another one now.
+    """
+    files = list(table.scan(snapshot_id=newest.snapshot_id).plan_files())
+    if seen is None:
+        return files
+    if since(table, newest, seen) is None:
+        return None
+    known = {task.file.file_path for task in table.scan(snapshot_id=seen).plan_files()}
+    return [task for task in files if task.file.file_path not in known]
+
+
+def read_files(
+    table: Table, files: Sequence[FileScanTask], columns: Sequence[str], row_filter: BooleanExpression = ALL_ROWS
+) -> pa.Table:
+    """Some columns of the rows in some files; of these columns the filter may speak."""
+    return ArrowScan(table.metadata, table.io, table.schema().select(*columns), row_filter).to_table(files)
 
 
 def _is_rewrite(snapshot: Snapshot) -> bool:

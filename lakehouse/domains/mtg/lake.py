@@ -1,0 +1,169 @@
+"""What silver says of the Magic cards, as PostgreSQL takes it: what is new since a snapshot, a part at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+from pyiceberg.expressions import And
+
+from lakehouse.adapters.iceberg.filters import among, at_least, equal, less
+from lakehouse.adapters.iceberg.history import ALL_ROWS, Mode, files_added, files_at, plan_read, read_files, since
+from lakehouse.naming import MTG_PRICE_ROWS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyiceberg.expressions import BooleanExpression
+    from pyiceberg.table import FileScanTask, Table
+    from pyiceberg.table.snapshots import Snapshot
+
+SHARES = tuple(pairwise((None, *"123456789abcdef", None)))
+"""The cards in sixteen parts, by where their ids begin and end."""
+WHOLE = ((None, None),)
+MANY = 100_000
+"""Rows that are read at once; of more, those of a share of the cards."""
+FEW = 1_000
+"""Cards that a scan for prices names; for more it takes all prices."""
+
+CARD_COLUMNS = (
+    *("uuid", "set_code", "number", "name", "face_name", "side", "layout", "rarity", "type_line", "mana_cost"),
+    *("mana_value", "power", "toughness", "loyalty", "text", "artist", "edhrec_rank", "legalities"),
+    *("colors", "color_identity", "finishes", "availability", "types", "subtypes", "supertypes", "keywords"),
+)
+SET_COLUMNS = (
+    *("set_code", "release_date", "block", "parent_code", "base_set_size", "total_set_size", "keyrune_code"),
+    *("mtgo_code", "is_online_only", "is_foil_only", "is_partial_preview"),
+)
+PRICE_COLUMNS = ("uuid", "channel", "provider", "price_type", "finish", "price_date", "price")
+"""Columns of silver that are served as they are."""
+
+SETS = f"""
+select {", ".join(SET_COLUMNS)}, coalesce(name, set_code) as name, type as set_type,
+    case when is_deleted then build_date end as vanished_on
+from held
+"""
+# Midnight UTC, read as such: the engine has zones in an extension only.
+CARDS = f"""
+select {", ".join(CARD_COLUMNS)}, coalesce(is_reprint, false) as is_reprint,
+    make_timestamp(epoch_us(valid_from))::date as valid_from,
+    case when not is_current then make_timestamp(epoch_us(valid_to))::date end as vanished_on
+from held
+qualify row_number() over (partition by uuid order by valid_from desc) = 1
+order by uuid
+"""
+PRICES = f"select {', '.join(PRICE_COLUMNS)}, coalesce(currency, '') as currency from held"
+
+
+@dataclass(frozen=True)
+class Unread:
+    """What a table of silver holds that was not read yet."""
+
+    table: Table
+    snapshot_id: int
+    """Up to which it is read now."""
+    files: Sequence[FileScanTask]
+    is_whole: bool
+    """Whether these are all of its rows."""
+
+    def rows(self, columns: Sequence[str], row_filter: BooleanExpression = ALL_ROWS) -> pa.Table:
+        """Some columns of the rows."""
+        return read_files(self.table, self.files, columns, row_filter)
+
+
+def unread(table: Table | None, seen: int | None) -> Unread | None:
+    """What there is of a table since a snapshot, or ever; None where there is nothing."""
+    newest = table.current_snapshot() if table else None
+    if table is None or newest is None or newest.snapshot_id == seen:
+        return None
+    new = files_at(table, newest, seen) if seen else None
+    return whole(table, newest) if new is None else Unread(table, newest.snapshot_id, new, is_whole=False)
+
+
+def unread_prices(table: Table | None, seen: int | None) -> Unread | None:
+    """The same of prices, which are added and hardly ever changed: where some were changed or removed, all of them."""
+    newest = table.current_snapshot() if table else None
+    if table is None or newest is None or newest.snapshot_id == seen:
+        return None
+    if plan_read(MTG_PRICE_ROWS, table, newest, seen).mode is Mode.ALL:
+        return whole(table, newest)
+    new = files_added(table, since(table, newest, seen) or ())
+    return Unread(table, newest.snapshot_id, new, is_whole=False)
+
+
+def whole(table: Table, snapshot: Snapshot) -> Unread:
+    """All that a table held at a snapshot."""
+    return Unread(table, snapshot.snapshot_id, files_at(table, snapshot) or (), is_whole=True)
+
+
+def read_sets(sets: Unread) -> Iterator[pa.Table]:
+    """Sets as `serving.take_cards` takes them."""
+    return _asked(SETS, [sets.rows((*SET_COLUMNS, "name", "type", "is_deleted", "build_date"))])
+
+
+def read_cards(cards: Unread) -> Iterator[pa.Table]:
+    """The last version of each card as `serving.take_cards` takes it, a share of the cards at a time if many."""
+    columns = (*CARD_COLUMNS, "is_reprint", "valid_from", "valid_to", "is_current")
+    count = sum(file.file.record_count for file in cards.files)
+    return _asked(CARDS, (cards.rows(columns, _between(*bounds)) for bounds in _shares(count)))
+
+
+def count_days(prices: Unread, kept_days: int) -> dict[date, int]:
+    """How many prices there are of each day that is no further back from the newest."""
+    found = Counter[date]()
+    for file in prices.files:
+        counts = pc.value_counts(read_files(prices.table, [file], ("price_date",))["price_date"])
+        found.update({one["values"]: one["counts"] for one in counts.to_pylist()})
+    return {day: found[day] for day in sorted(found) if day > max(found) - timedelta(days=kept_days)}
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Some prices: those of one day, and of the cards between two ids; None is no bound."""
+
+    day: date
+    first: str | None
+    end: str | None
+    rows: pa.Table
+    """Columns as `serving.PRICES`."""
+
+
+def read_prices(prices: Unread, days: Mapping[date, int], cards: Sequence[str] = ()) -> Iterator[Prices]:
+    """Prices as `serving.take_prices` takes them: a day at a time, or a share of the cards where a day has many.
+
+    Args:
+        prices: Silver.
+        days: Wanted days, and how many prices these have.
+        cards: Only these need to be among them; none: all.
+    """
+    of_cards = among("uuid", cards) if 0 < len(cards) <= FEW else ALL_ROWS
+    wanted = [(day, *bounds) for day, count in days.items() for bounds in _shares(count)]
+    columns = (*PRICE_COLUMNS, "currency")
+    held = (
+        prices.rows(columns, And(equal("price_date", day), of_cards, _between(first, end)))
+        for day, first, end in wanted
+    )
+    for (day, first, end), rows in zip(wanted, _asked(PRICES, held), strict=True):
+        yield Prices(day, first, end, rows)
+
+
+def _shares(count: int) -> Sequence[tuple[str | None, str | None]]:
+    return SHARES if count > MANY else WHOLE
+
+
+def _between(first: str | None, end: str | None) -> BooleanExpression:
+    return And(at_least("uuid", first) if first else ALL_ROWS, less("uuid", end) if end else ALL_ROWS)
+
+
+def _asked(query: str, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """What a query says of each of some tables."""
+    import duckdb
+
+    with duckdb.connect() as engine:
+        for table in tables:
+            engine.register("held", table)
+            yield engine.sql(query).to_arrow_table()
