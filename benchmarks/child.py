@@ -12,6 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+SETTLE_SECONDS = 0.5
+"""By then, a server's own processes for this one have ended, and their CPU time is known as their parent's."""
+
 
 class Child:
     """The measured side."""
@@ -29,6 +32,7 @@ class Child:
     def done(self, rows: int, commits: int, **more: Any) -> None:
         """Report the end of the measured work."""
         wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+        time.sleep(SETTLE_SECONDS)
         _say(event="done", rows=rows, commits=commits, seconds=wall, cpu=cpu, peak_mb=peak_mb(), **more)
 
 

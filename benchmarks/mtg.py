@@ -1,0 +1,217 @@
+"""What it costs to bring all sets of a build, and prices, from silver to PostgreSQL, against programs that insert rows.
+
+Ours is the load of the asset, from silver to its commit. The peers read the files of the build, as MTGJSON has them,
+and fill the same tables: they parse JSON, ours reads Parquet that the steps before it have made. Rows are those of all
+tables. A round is a process and an empty schema, from when imports are done to the last commit; rounds take turns. CPU
+is that of the process and of PostgreSQL. Exact means: every table is what a recount of the files in plain Python says.
+
+For the second day, one card in fifty has another text, and prices of that day; of the others there are none. Then
+silver holds the cards and prices as often as given, under other ids, and all is loaded once more, for its memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks import report
+from benchmarks.lab import Lab, bars, machine, open_lab
+from benchmarks.measure import Sample, medians, run_child
+from lakehouse.domains.mtg.schema import ensure_schema
+from lakehouse.naming import MTG_CARD_VERSIONS, MTG_PRICE_ROWS
+from lakehouse_tests.cards import Price, Story, prices_of, read_sets
+from lakehouse_tests.served_cards import Served, check
+from lakehouse_tests.silver_of_cards import add_to_silver, write_silver
+
+BUILD, LAST = "sets_2022-04-25", date(2022, 4, 25)
+CHANGED = 50
+"""One card in so many changes."""
+OURS, USUAL, BATCHED = "lakehouse", "usual", "batched"
+NUMBERS = ("rows_per_second", "rows_per_cpu_second", "seconds", "cpu_seconds", "peak_mb")
+PEAK_MB, SHARE = 500, 0.15
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Whom, and how many times as fast ours is to be."""
+
+    name: str
+    title: str
+    bound: float = 0.0
+
+    def arguments(self, folder: Path) -> list[str]:
+        """The process under measurement."""
+        return ["benchmarks.mtg_worker"] if self.name == OURS else ["benchmarks.mtg_peers", self.name, str(folder)]
+
+
+CONTENDERS = (
+    Contender(OURS, "lakehouse: from silver, COPY and a statement a table"),
+    Contender(USUAL, "(a) json.load of a file, a statement a row, a transaction a card", 10),
+    Contender(BATCHED, "(b) json.load of a file, pages of 1,000 rows, a transaction a set"),
+)
+
+
+def write_files(source: Path, folder: Path, prices: Sequence[Price]) -> None:
+    """The build as the peers read it, as MTGJSON publishes it."""
+    (folder / "sets").mkdir()
+    for path in sorted((source / BUILD).glob("*.json.gz")):
+        (folder / "sets" / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
+    told: dict[str, Any] = {}
+    for one in prices:
+        provider = told.setdefault(one.uuid, {}).setdefault(one.channel, {}).setdefault(one.provider, {})
+        provider["currency"] = one.currency
+        finish = provider.setdefault(one.price_type, {}).setdefault(one.finish, {})
+        finish[str(one.price_date)] = float(one.price)
+    (folder / "AllPrices.json").write_text(json.dumps({"meta": {"date": str(LAST)}, "data": told}))
+
+
+def empty(lab: Lab, served: Served) -> None:
+    """Nothing is served."""
+    served.sql("drop schema if exists mtg cascade")
+    ensure_schema(lab.settings)
+
+
+def is_exact(served: Served, story: Story, prices: Sequence[Price]) -> Sample:
+    """Whether every table is what a recount says."""
+    try:
+        check(served, story, prices)
+    except AssertionError as error:
+        return {"exact": False, "told": str(error)[:500]}
+    return {"exact": True}
+
+
+def load(lab: Lab, title: str, progress: Progress, arguments: Sequence[str] = ("benchmarks.mtg_worker",)) -> Sample:
+    """One measured process."""
+    task = progress.add_task(title, total=None)
+    sample = run_child(lab, arguments)
+    progress.remove_task(task)
+    progress.console.print(
+        f"{title}: {sample['rows']:,} rows in {sample['seconds']:g} s, {sample['cpu_seconds']:g} CPU s, "
+        f"{sample['peak_mb']:,.0f} MB"
+    )
+    return sample
+
+
+def second_day(lab: Lab, served: Served, story: Story, prices: list[Price], progress: Progress) -> Sample:
+    """Load what one card in fifty brings."""
+    day = LAST + timedelta(days=1)
+    cards = [version.card for version in story.newest()][::CHANGED]
+    changed = Story()
+    for code in {card["setCode"] for card in cards}:
+        told = [card | {"text": f"changed on {day}"} for card in cards if card["setCode"] == code]
+        changed.tell([story.sets[code][0] | {"built": day, "cards": told}])
+    changed.sets.clear()  # these are as they were
+    uuids = {card["uuid"] for card in cards}
+    news = [one._replace(price_date=day) for one in prices if one.uuid in uuids and one.price_date == LAST]
+    empty(lab, served)
+    load(lab, "first day", progress)
+    add_to_silver(lab.settings, changed, news)
+    sample = load(lab, "second day", progress)
+    for uuid, versions in changed.versions.items():
+        story.versions[uuid][-1].end = day
+        story.versions[uuid] += versions
+    return sample | {"verdict": is_exact(served, story, [*prices, *news]), "cards": len(cards), "prices": len(news)}
+
+
+def many_times(lab: Lab, served: Served, times: int, progress: Progress) -> Sample:
+    """Load as many times the cards and prices; returns what it took, and how many there are."""
+    for name in (MTG_CARD_VERSIONS, MTG_PRICE_ROWS):
+        table = lab.catalog.load_table(name.identifier)
+        rows = table.scan().to_arrow()
+        for number in range(1, times):
+            others = pc.binary_join_element_wise(f"{number:x}", rows["uuid"], "-")
+            table.append(rows.set_column(rows.column_names.index("uuid"), rows.schema.field("uuid"), others))
+    empty(lab, served)
+    sample = load(lab, f"{times} times the data", progress)
+    ((cards,),) = served.sql("select count(*) from mtg.cards")
+    ((prices,),) = served.sql("select count(*) from mtg.card_prices")
+    return sample | {"times": times, "cards": cards, "prices": prices}
+
+
+def run(source: Path, rounds: int, times: int, *, console: Console) -> Sample:
+    """The whole benchmark."""
+    started = machine()
+    samples: dict[str, list[Sample]] = {contender.name: [] for contender in CONTENDERS}
+    with open_lab(console, running=False, servers=("postgres",)) as lab, bars(console) as progress:
+        served = Served(lab.settings)
+        story = Story().tell(read_sets(source / BUILD))
+        prices = prices_of(source, story.versions.keys(), LAST)
+        write_files(source, lab.folder, prices)
+        write_silver(lab.settings, story, prices)
+        for number in range(1, rounds + 1):
+            for contender in CONTENDERS:
+                empty(lab, served)
+                title = f"round {number}, {contender.title}"
+                sample = load(lab, title, progress, contender.arguments(lab.folder))
+                samples[contender.name].append(sample | {"verdict": is_exact(served, story, prices)})
+        second = second_day(lab, served, story, prices, progress)
+        large = many_times(lab, served, times, progress)
+    return {
+        "benchmark": "mtg",
+        "machine": started,
+        "method": " ".join((__doc__ or "").split()),
+        "scale": f"{len(story.versions):,} cards of {len(story.sets)} sets and {len(prices):,} prices, median of "
+        f"{rounds}; {large['times']} times the data: {large['cards']:,} cards and {large['prices']:,} prices in "
+        f"{large['seconds']:g} s.",
+        "contenders": {
+            contender.name: {
+                "title": contender.title,
+                "median": medians(samples[contender.name], NUMBERS),
+                "exact": all(found["verdict"]["exact"] for found in samples[contender.name]),
+                "samples": samples[contender.name],
+            }
+            for contender in CONTENDERS
+        },
+        "second_day": second,
+        "many_times": large,
+        "aims": judge_aims(samples, second, large),
+    }
+
+
+def judge_aims(samples: Mapping[str, list[Sample]], second: Sample, large: Sample) -> list[Sample]:
+    """Each aim, what was measured and whether it is met."""
+    median = {name: medians(found, NUMBERS) for name, found in samples.items()}
+    aims: list[Sample] = []
+    for peer in CONTENDERS:
+        units = {"rows_per_second": "rows per second", "rows_per_cpu_second": "rows per CPU second"}
+        for number, unit in units.items() if peer.bound else ():
+            ratio = round(median[OURS][number] / median[peer.name][number], 2)
+            aims.append(
+                {"aim": f"≥ {peer.bound:g} × {peer.title}, {unit}", "measured": ratio, "met": ratio >= peer.bound}
+            )
+    share = round(second["cpu_seconds"] / median[OURS]["cpu_seconds"], 3)
+    is_met = share <= SHARE and second["verdict"]["exact"]
+    text = f"the second day, on which 2 % changed: at most {SHARE:g} × the first, CPU seconds"
+    aims.append({"aim": text, "measured": share, "met": is_met})
+    text = f"{large['times']} times the data in at most {PEAK_MB} MB"
+    aims.append({"aim": text, "measured": large["peak_mb"], "met": large["peak_mb"] <= PEAK_MB})
+    exact = all(found["verdict"]["exact"] for found in samples[OURS])
+    aims.append({"aim": "every table is exact", "measured": exact, "met": exact})
+    return aims
+
+
+def main() -> None:
+    """Read the flags, run, save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help=f"folder with {BUILD}/*.json.gz and prices_computed_2023-09.json.gz")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each contender (default: 3)")
+    parser.add_argument("--times", type=int, default=20, help="of the data, for the memory (default: 20)")
+    parser.add_argument("--name", default="mtg", help="name of the result file (default: mtg)")
+    arguments = parser.parse_args()
+    console = Console()
+    result = run(arguments.data, arguments.rounds, arguments.times, console=console)
+    report.publish(arguments.name, result, console)
+
+
+if __name__ == "__main__":
+    main()
