@@ -1,6 +1,7 @@
 """The commands for decks of Magic cards, thin over `domains/mtg`."""
 
 import dataclasses
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,8 +30,16 @@ deck_app = typer.Typer(
     Lines that begin with // or # are comments.""",
 )
 
+
+class Currency(StrEnum):
+    """What shops on paper ask in."""
+
+    USD = "USD"
+    EUR = "EUR"
+
+
 ListFile = Annotated[Path, typer.Argument(metavar="FILE", help="The deck list, a text file.")]
-Currency = Annotated[str, typer.Option(help="Currency of the prices: USD or EUR; nothing is converted.")]
+InCurrency = Annotated[Currency, typer.Option(case_sensitive=False, help="Of the prices; nothing is converted.")]
 
 
 @deck_app.command("import")
@@ -58,7 +67,7 @@ def import_deck(
 
 
 @deck_app.command("value")
-def value(path: ListFile, currency: Currency = "USD", as_json: AsJson = False) -> None:
+def value(path: ListFile, currency: InCurrency = Currency.USD, as_json: AsJson = False) -> None:
     """Say what the cards of a deck list cost, without keeping it.
 
     Each card has the lowest of the newest retail prices on paper, whoever asks it, of the prints that its line allows:
@@ -71,7 +80,7 @@ def value(path: ListFile, currency: Currency = "USD", as_json: AsJson = False) -
     from lakehouse.domains.mtg.decks import value_deck
 
     deck = _read(path)
-    found = value_deck(configuration.load(), _named(path, deck, None), deck, currency.upper())
+    found = value_deck(configuration.load(), _named(path, deck, None), deck, currency)
     _tell(found, as_json)
     raise typer.Exit(1 if found.problems else 0)
 
@@ -93,7 +102,9 @@ def list_decks(as_json: AsJson = False) -> None:
 
 @deck_app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="Name of the deck.")], currency: Currency = "USD", as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="Name of the deck.")],
+    currency: InCurrency = Currency.USD,
+    as_json: AsJson = False,
 ) -> None:
     """Show an imported deck, and what it is worth by today's prices; `value` says which prices count.
 
@@ -101,7 +112,7 @@ def show(
     """
     from lakehouse.domains.mtg.decks import show_deck
 
-    _tell(show_deck(configuration.load(), name, currency.upper()), as_json)
+    _tell(show_deck(configuration.load(), name, currency), as_json)
 
 
 def _read(path: Path) -> "DeckList":

@@ -10,18 +10,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lakehouse.adapters.iceberg.catalog import connect
-from lakehouse.domains.mtg import agreement, decks, serving
+from lakehouse.adapters.spark.session import open_session
+from lakehouse.adapters.spark.workspace import Workspace
+from lakehouse.domains.mtg import agreement, decks, serving, silver
 from lakehouse.domains.mtg.deck_list import read_deck
 from lakehouse.domains.mtg.lake import unread
 from lakehouse.naming import MTG_CARD_VERSIONS, MTG_PRICE_ROWS
-from lakehouse_tests.cards import Object, Price, Story
+from lakehouse_tests.cards import OF_CARDS, Object, Price, Story, Version
 from lakehouse_tests.home import Home, open_home
+from lakehouse_tests.magic import FIRST as FIRST_BUILD
+from lakehouse_tests.magic import Lake
 from lakehouse_tests.served_cards import KEPT_DAYS, Served, check
 from lakehouse_tests.silver_of_cards import add_to_silver, write_silver
 
@@ -212,6 +217,16 @@ def test_only_what_is_new_in_silver_is_read(cards: Cards) -> None:
     check(cards, story, [*PRICES, *added])
 
 
+def test_history_that_comes_late_leaves_what_is_served(cards: Cards) -> None:
+    story = Story().tell(first_build())
+    cards.start(story, PRICES)
+    serving.load(cards.settings)
+    past = Version(card("odd-2", text="as it was"), {}, FIRST - timedelta(days=5), FIRST)
+    add_to_silver(cards.settings, Story(versions={"odd-2": [past]}), [])
+    assert not any(serving.load(cards.settings).changed.values())
+    check(cards, story, PRICES)
+
+
 def test_prices_that_silver_no_longer_has_go(cards: Cards) -> None:
     story = Story().tell(first_build())
     cards.start(story, PRICES)
@@ -293,10 +308,71 @@ def test_a_reader_never_sees_a_half(cards: Cards) -> None:
     assert seen
 
 
+@pytest.fixture
+def lake(cards: Cards, tmp_path: Path) -> Iterator[tuple[Lake, Workspace]]:
+    """Bronze without rows, and Spark, which makes silver of it."""
+    catalog = connect(cards.settings)
+    for layer, what in product(("bronze", "silver"), ("sets", "cards", "prices")):
+        if catalog.table_exists((layer, f"mtg_{what}")):
+            catalog.drop_table((layer, f"mtg_{what}"))
+    cards.sql("drop schema if exists mtg cascade")
+    cards.home.up("spark")
+    try:
+        with open_session(cards.home.settings) as session:
+            yield Lake(catalog, tmp_path), Workspace(session, catalog, "tests")
+    finally:
+        cards.home.run("down", "spark")
+
+
+def test_what_spark_makes_of_builds_is_served(cards: Cards, lake: tuple[Lake, Workspace]) -> None:
+    """Versions that end, builds that come late, cards that come back, prices that are said anew or no more."""
+    bronze, work = lake
+    one, two, three = card("1"), card("2"), card("3")
+    changed = one | {"text": "changed", "legalities": {"modern": "Banned"}}
+    told: dict[int, list[Object]] = {}
+    said: dict[int, list[Price]] = {}
+    for day, build, prices in (
+        (1, [one, two, three], [price("1", "1.00"), price("2", "2.00"), price("1", "1.50", finish="foil")]),
+        (3, [changed, three | {"edhrecRank": 5}], [price("1", "1.10"), price("2", "2.00")]),
+        (2, [one | {"text": "between"}, two, three], []),
+        (4, [changed, two, three, card("4")], [price("4", "4.00", FIRST + timedelta(days=1))]),
+    ):
+        told[day], said[day] = build, prices
+        bronze.take(day, {"AAA": build}, as_mtgjson(prices) if prices else None)
+        for make in (silver.build_sets, silver.build_cards, silver.build_prices):
+            make(work)
+        serving.load(cards.settings)
+        story = Story()
+        for number in sorted(told):
+            built = FIRST_BUILD.replace(day=number)
+            story.tell([set_of("AAA", built, *told[number]) | {"type": None, "releaseDate": None}])
+        newest = {(one.uuid, one.price_date): number for number in sorted(said) for one in said[number]}
+        held = [one for number in said for one in said[number] if newest[one.uuid, one.price_date] == number]
+        cards_only = (*OF_CARDS, "mana_value", "set_code", "valid_from", "vanished_on")
+        wanted = story.served_cards()
+        for uuid, row in cards.by_key("cards", cards_only).items():
+            assert row == {name: wanted[uuid][name] for name in cards_only}, (day, uuid)
+        assert set(cards.sql("select uuid, format, status from mtg.card_legalities")) == story.served_legalities()
+        rows = cards.sql(f"select {', '.join(Price._fields)} from mtg.card_prices")
+        assert set(rows) == {tuple(one) for one in held if one.uuid in story.versions}
+        assert agreement.compare(cards.settings) == []
+
+
+def as_mtgjson(prices: list[Price]) -> Object:
+    """Prices as MTGJSON's files have them."""
+    told: Object = {}
+    for one in prices:
+        provider = told.setdefault(one.uuid, {}).setdefault(one.channel, {}).setdefault(one.provider, {})
+        provider["currency"] = one.currency
+        days = provider.setdefault(one.price_type, {}).setdefault(one.finish, {})
+        days[str(one.price_date)] = float(one.price)
+    return told
+
+
 KILLED = """
 import os, signal, sys
 from lakehouse import settings
-from lakehouse.domains.mtg import agreement, decks, serving
+from lakehouse.domains.mtg import agreement, decks, serving, silver
 from lakehouse.domains.mtg.deck_list import read_deck
 name = sys.argv[1]
 whole = getattr(serving, name)
