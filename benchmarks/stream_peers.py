@@ -163,7 +163,8 @@ def _table(contract: Contract) -> str:
 
 def _source(pipeline: Landing, kafka: Options, *columns: str) -> str:
     body = ",\n  ".join(columns)
-    return f"CREATE TEMPORARY TABLE records (\n{body}\n) WITH ({source_options(pipeline, _client(kafka))})"
+    options = source_options(pipeline.topic, pipeline.group_id, _client(kafka))
+    return f"CREATE TEMPORARY TABLE records (\n{body}\n) WITH ({options})"
 
 
 def _client(kafka: Options) -> dict[str, str]:

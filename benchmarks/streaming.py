@@ -46,7 +46,7 @@ from lakehouse.stack.artifacts import fetch, read_lock, repository
 from lakehouse.stack.flink import Flink
 from lakehouse.stack.spark import Spark
 from lakehouse.streaming.landing import Landing
-from lakehouse.streaming.statements import job_settings
+from lakehouse.streaming.statements import Source, job_settings
 
 HERE = Path(__file__).resolve().parent
 SERVERS = ("postgres", "kafka", "flink", "spark")
@@ -84,7 +84,8 @@ class Round:
         self.name = f"{contender.name}_{number}"
         table = TableName(Layer.BRONZE, self.name, Domain.CONVERSIONS)
         queue = replace(CONVERSIONS_DLQ, name=f"{self.name}-refused")
-        self.pipeline = Landing(self.name, replace(CONVERSION_EVENT, table=table), events.topic, refused=queue)
+        source = Source(replace(CONVERSION_EVENT, table=table), events.topic)
+        self.pipeline = Landing(self.name, (source,), refused=queue)
         self.cluster = FlinkCluster(lab.settings.flink_address)
 
     def run(self) -> Sample:

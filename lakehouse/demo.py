@@ -172,9 +172,10 @@ def _start_stream(settings: Settings, console: Console, pipeline: Pipeline) -> N
     with console.status(f"Starting the stream {pipeline.name} in Flink"):
         if not stream.status(settings, pipeline).is_alive:
             stream.start(settings, pipeline)
-    does = f"lands {pipeline.topic.name}, a commit every {settings.checkpoint_sec} s"
+    read = ", ".join(source.topic.name for source in pipeline.sources)
+    does = f"lands {read}, a commit every {settings.checkpoint_sec} s"
     if not isinstance(pipeline, Landing):
-        does = f"counts {pipeline.topic.name}"
+        does = f"counts {read}"
     console.print(f"[green]✓[/green] Flink {does}")
 
 

@@ -8,6 +8,7 @@ from lakehouse.adapters.dbt.project import DBT_PROJECT
 from lakehouse.contracts.dbt import dbt_sources
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.domains.mtg.contract import BUILD_RECORD, CARD_MESSAGE, PRICE_MESSAGE, SET_MESSAGE
+from lakehouse.domains.mtg.statistics import STATISTICS
 from lakehouse.domains.mtg.tables import CARD_VERSION, PRICE, SET
 from lakehouse.domains.pgr.contract import SERVICE_EVENT
 from lakehouse.domains.players.contract import PLAYER_EVENT
@@ -26,6 +27,7 @@ CONTRACTS = {
         BUILD_RECORD,
     ),
     Layer.SILVER: (SET, CARD_VERSION, PRICE),
+    Layer.GOLD: (STATISTICS,),
 }
 """Tables that dbt does not make, and reads."""
 

@@ -25,6 +25,8 @@ FLINK_GROUP_ID = "flink-bronze-ingestion"
 """The same for what Flink lands; its truth is the checkpoint."""
 STATISTICS_GROUP_ID = "flink-player-statistics"
 """The same for what Flink counts."""
+MTG_STATISTICS_GROUP_ID = "flink-mtg-statistics"
+"""The same for Magic's cards and prices."""
 SERVING_GROUP_ID = "player-serving"
 """The same for what the serving sink reads; its truth is in PostgreSQL."""
 
@@ -147,6 +149,7 @@ MTG_PRICE_ROWS = TableName(Layer.SILVER, "mtg_prices", Domain.MTG)
 DIM_MTG_SET = TableName(Layer.GOLD, "dim_mtg_set", Domain.MTG)
 DIM_MTG_CARD = TableName(Layer.GOLD, "dim_mtg_card", Domain.MTG)
 FACT_MTG_CARD_PRICE = TableName(Layer.GOLD, "fact_mtg_card_price", Domain.MTG)
+MTG_STATISTICS = TableName(Layer.GOLD, "mtg_statistics", Domain.MTG)
 
 TABLES = (
     SERVICE_EVENTS,
@@ -187,6 +190,7 @@ TABLES = (
     DIM_MTG_SET,
     DIM_MTG_CARD,
     FACT_MTG_CARD_PRICE,
+    MTG_STATISTICS,
 )
 """All tables of the lakehouse."""
 
@@ -225,6 +229,9 @@ MTG_SETS_TOPIC, MTG_CARDS_TOPIC, MTG_PRICES_TOPIC = (
     )
     for what, key in (("sets", "set_code"), ("cards", "uuid"), ("prices", "uuid"))
 )
+MTG_STATISTICS_TOPIC = Topic(
+    "mtg.statistics", Domain.MTG, key="set_code, rarity", partitions=1, retention_hours=30 * 24, is_compacted=True
+)
 TOPICS = (
     PGR_EVENTS_TOPIC,
     PLAYER_EVENTS_TOPIC,
@@ -237,4 +244,5 @@ TOPICS = (
     MTG_SETS_TOPIC,
     MTG_CARDS_TOPIC,
     MTG_PRICES_TOPIC,
+    MTG_STATISTICS_TOPIC,
 )

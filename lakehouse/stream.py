@@ -12,10 +12,10 @@ from urllib.parse import unquote, urlsplit
 
 from lakehouse.adapters.flink.cluster import FlinkCluster, Job
 from lakehouse.adapters.iceberg.catalog import connect, ensure_table
-from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.errors import LakehouseError, SavepointFailedError
 from lakehouse.ledger.acknowledge import last_acknowledged
 from lakehouse.ledger.streamed import next_offsets, write_start
+from lakehouse.naming import TableName
 from lakehouse.settings import Settings, is_s3
 from lakehouse.streaming.statements import Pipeline, job_settings, statements
 
@@ -58,7 +58,7 @@ def start(
     state: str | None = None,
     accept_repeats: bool = False,
 ) -> Job:
-    """Start a pipeline from the newest state it left, or for the first time from the beginning of its topic.
+    """Start a pipeline from the newest state it left, or for the first time from the beginning of its topics.
 
     Args:
         settings: Where everything is.
@@ -82,10 +82,12 @@ def start(
     if alive := cluster.alive(pipeline.job_name):
         raise LakehouseError(f"{name} runs already, as job {alive.job_id} ({alive.state})")
     admin = open_admin(settings)
-    for topic in (pipeline.topic, *pipeline.written_topics):
-        ensure_topic(admin, topic)
+    for needed in (*(source.topic for source in pipeline.sources), *pipeline.written_topics):
+        ensure_topic(admin, needed)
     catalog = connect(settings)
-    tables = [ensure_table(catalog, contract) for contract in (pipeline.contract, DUPLICATE)]
+    tables = [ensure_table(catalog, source.contract) for source in pipeline.sources]
+    for contract in pipeline.written_tables:
+        ensure_table(catalog, contract)
     newest = newest_state(settings, pipeline)
     if state and newest and _path(state) != _path(newest) and not accept_repeats:
         raise LakehouseError(
@@ -93,23 +95,29 @@ def start(
             "would be landed again. With --accept-repeats it is"
         )
     state = state or newest
-    if state is None and not pipeline.reads_table and tables[0].current_snapshot() is not None:
-        raise LakehouseError(
-            f"{pipeline.contract.table} holds rows, but the state that {name} left is gone from "
-            f"{_folder(settings, pipeline)}: started without it, it would land them again. Bring the folder back, or "
-            "name a savepoint with --from"
-        )
-    source, snapshot = pipeline.topic.name, None
-    known = await_topic(admin, source)
-    if not pipeline.reads_table:
-        write_start(tables[0], source, known)
-    if state is None:
-        begin = {partition: bounds.low for partition, bounds in known.partitions.items()}
-        if pipeline.reads_table and (held := tables[0].current_snapshot()):
-            snapshot = held.snapshot_id
-            begin |= next_offsets(tables[0], source, snapshot)
-        move_group(admin, pipeline.group_id, source, begin)
-    acknowledged = last_acknowledged(tables[0].properties, source)
+    # Until the job has a newer state, it may still have to pass what was acknowledged.
+    passes_gaps = False
+    snapshots: dict[TableName, int] = {}
+    for source, table in zip(pipeline.sources, tables, strict=True):
+        topic, held = source.topic.name, table.current_snapshot()
+        if state is None and not pipeline.reads_tables and held is not None:
+            raise LakehouseError(
+                f"{source.contract.table} holds rows, but the state that {name} left is gone from "
+                f"{_folder(settings, pipeline)}: started without it, it would land them again. Bring the folder back, "
+                "or name a savepoint with --from"
+            )
+        known = await_topic(admin, topic)
+        if not pipeline.reads_tables:
+            write_start(table, topic, known)
+        if state is None:
+            begin = {partition: bounds.low for partition, bounds in known.partitions.items()}
+            if pipeline.reads_tables and held:
+                snapshots[source.contract.table] = held.snapshot_id
+                begin |= next_offsets(table, topic, held.snapshot_id)
+            move_group(admin, pipeline.group_id, topic, begin)
+        else:
+            acknowledged = last_acknowledged(table.properties, topic)
+            passes_gaps |= acknowledged is not None and _left_at(state) < acknowledged
     chosen = job_settings(
         pipeline,
         parallelism=parallelism,
@@ -119,14 +127,12 @@ def start(
     )
     if state:
         chosen["execution.state-recovery.path"] = _path(state).as_uri()
-    # Until the job has a newer state, it may still have to pass what was acknowledged.
-    passes_gaps = state is not None and acknowledged is not None and _left_at(state) < acknowledged
     said = statements(
         pipeline,
         _catalog_options(settings),
         _kafka_options(settings),
         passes_gaps=passes_gaps,
-        snapshot=snapshot,
+        snapshots=snapshots,
     )
     submit(settings, chosen, said)
     job = _running(cluster, pipeline)

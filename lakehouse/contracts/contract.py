@@ -102,6 +102,9 @@ class Contract:
     event_time: str | None = None
     raw_payload: str | None = None
     """Lineage column that keeps the record's text as received."""
+    key: tuple[str, ...] = ()
+    """Columns, all of them required, whose values say which row it is: a row that is written takes the place of the
+    one with the same. Empty where rows are only added, or a job of ours merges them."""
     rules: tuple[Rule, ...] = ()
 
     @property

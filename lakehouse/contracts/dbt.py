@@ -16,6 +16,7 @@ HEADER = "# Generated from the contracts by `python -m lakehouse.generate`; a te
 DESCRIPTIONS = {
     Layer.BRONZE: "Tables as ingestion lands them, append-only.",
     Layer.SILVER: "Tables that Spark makes of bronze.",
+    Layer.GOLD: "Tables that Flink keeps up to date.",
 }
 
 

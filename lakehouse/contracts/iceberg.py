@@ -44,7 +44,10 @@ def iceberg_schema(contract: Contract) -> Schema:
                 index, column.name, ICEBERG_TYPES[column.type], required=column.required, doc=column.description
             )
             for index, column in enumerate(contract.columns, start=1)
-        )
+        ),
+        identifier_field_ids=[
+            index for index, column in enumerate(contract.columns, start=1) if column.name in contract.key
+        ],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lakehouse.domains.conversions.stream import PIPELINE as CONVERSIONS
+from lakehouse.domains.mtg.statistics import PIPELINE as MTG
 from lakehouse.domains.players.statistics import PIPELINE as PLAYER_STATISTICS
 from lakehouse.domains.players.stream import PIPELINE as PLAYERS
 from lakehouse.errors import LakehouseError
@@ -10,7 +11,7 @@ from lakehouse.streaming.statements import Pipeline
 
 LANDINGS = (PLAYERS, CONVERSIONS)
 """Those that land a topic, so that the audit must account for it."""
-PIPELINES: tuple[Pipeline, ...] = (*LANDINGS, PLAYER_STATISTICS)
+PIPELINES: tuple[Pipeline, ...] = (*LANDINGS, PLAYER_STATISTICS, MTG)
 
 
 def pipeline_named(name: str) -> Pipeline:

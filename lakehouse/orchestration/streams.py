@@ -10,7 +10,6 @@ import dagster as dg
 
 from lakehouse import settings as settings_module
 from lakehouse.adapters.iceberg.resource import IcebergResource
-from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.contracts.lineage import LATENESS
 from lakehouse.errors import LakehouseError
 from lakehouse.orchestration.landing import BATCH, KIND_TAG, must_wait
@@ -37,7 +36,7 @@ class StreamAutomation:
     sensor: dg.SensorDefinition
 
 
-def has_begun(pipeline: Pipeline) -> bool:
+def has_begun(pipeline: Landing) -> bool:
     """Whether the stream was ever started: where nobody uses its domain, the domain's engines need not be there."""
     from lakehouse.adapters.iceberg.catalog import find_table
 
@@ -94,7 +93,7 @@ def _build_sensor(pipeline: Pipeline, start: dg.JobDefinition) -> dg.SensorDefin
             told, trouble = {}, None
             context.log.info("%s: %s", pipeline.name, error)
         cursor = json.loads(context.cursor or "{}")
-        events = list(_landed(pipeline, iceberg, cursor, told)) if isinstance(pipeline, Landing) else []
+        events = list(_landed(pipeline, iceberg, cursor, told))
         asked = []
         if trouble and not must_wait(context.instance, start.name):
             context.log.warning("%s is brought back: %s", pipeline.name, trouble)
@@ -111,14 +110,14 @@ def _told(found: "StreamStatus", address: str) -> dict[str, Any]:
 
 
 def _landed(
-    pipeline: Landing, iceberg: IcebergResource, cursor: dict[str, int], told: dict[str, Any]
+    pipeline: Pipeline, iceberg: IcebergResource, cursor: dict[str, int], told: dict[str, Any]
 ) -> Iterator[dg.AssetMaterialization]:
     """A materialisation of each table with snapshots since the cursor, which moves on to the newest."""
     from lakehouse.adapters.iceberg.catalog import find_table
     from lakehouse.adapters.iceberg.history import added, since
 
     catalog = iceberg.catalog()
-    for contract in (pipeline.contract, DUPLICATE):
+    for contract in pipeline.written_tables:
         table = find_table(catalog, contract.table)
         newest = table.current_snapshot() if table is not None else None
         if table is None or newest is None:
@@ -130,13 +129,16 @@ def _landed(
         rows, files = added(new, "added-records"), added(new, "added-data-files")
         if not rows:
             continue
+        # Of a table whose rows take the place of others, Iceberg does not know how many there are.
+        total = {} if contract.key else {"dagster/row_count": added([newest], "total-records")}
+        is_landed = isinstance(pipeline, Landing) and contract is pipeline.contract
         metadata: dict[str, Any] = {
-            "dagster/row_count": added([newest], "total-records"),
+            **total,
             "rows": rows,
             "files": files,
             "snapshots": len(new),
             "snapshot_id": str(new[-1].snapshot_id),
-            **(_late(table, new) if contract is pipeline.contract else {}),
+            **(_late(table, new) if is_landed else {}),
             **told,
         }
         yield dg.AssetMaterialization(contract.table.key, metadata=metadata)

@@ -46,7 +46,7 @@ class Flink(Server):
     name = "flink"
     title = "Flink"
     needs = ("postgres", "kafka", "s3")
-    domains = frozenset({Domain.PLAYERS, Domain.CONVERSIONS})
+    domains = frozenset({Domain.PLAYERS, Domain.CONVERSIONS, Domain.MTG})
     memory_mb = 1000
 
     def is_local(self, settings: Settings) -> bool:

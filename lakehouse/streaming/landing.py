@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lakehouse.contracts.contract import Contract, Type
 from lakehouse.contracts.duplicate import DUPLICATE
-from lakehouse.naming import FLINK_GROUP_ID, Topic
+from lakehouse.naming import FLINK_GROUP_ID, TableName, Topic
 from lakehouse.streaming.statements import (
     RAW,
     SQL_TYPES,
@@ -37,11 +37,26 @@ class Landing(Pipeline):
     group_id: str = FLINK_GROUP_ID
 
     @property
+    def contract(self) -> Contract:
+        """Of its topic."""
+        return self.source.contract
+
+    @property
+    def topic(self) -> Topic:
+        """The one that it reads."""
+        return self.source.topic
+
+    @property
+    def written_tables(self) -> Sequence[Contract]:
+        """Bronze and duplicates."""
+        return (self.contract, DUPLICATE)
+
+    @property
     def written_topics(self) -> Sequence[Topic]:
         """The queue, and where there is one the topic of what was processed."""
         return (self.refused, *([self.processed] if self.processed else []))
 
-    def work(self, client: Mapping[str, str], snapshot: int | None) -> list[str]:
+    def work(self, client: Mapping[str, str], snapshots: Mapping[TableName, int]) -> list[str]:
         """Everything into its sink."""
         tables, inserts = [refusals_table(self, client)], [rows_insert(self), duplicates_insert(self)]
         if self.processed:

@@ -33,16 +33,23 @@ RAW = {
 
 
 @dataclass(frozen=True)
-class Pipeline(ABC):
-    """A topic that Flink reads: one always-on job."""
+class Source:
+    """A topic that Flink reads, and the contract of its messages, whose table is where they are landed."""
 
-    name: str
     contract: Contract
     topic: Topic
+
+
+@dataclass(frozen=True)
+class Pipeline(ABC):
+    """One always-on job in Flink."""
+
+    name: str
+    sources: tuple[Source, ...]
     group_id: str
     """Consumer group that says where a job without state begins."""
-    reads_table: ClassVar[bool] = False
-    """Whether a job without state takes what the contract's table holds first, and its topic from there on."""
+    reads_tables: ClassVar[bool] = False
+    """Whether a job without state takes what its sources' tables hold first, and the topics from there on."""
 
     @property
     def job_name(self) -> str:
@@ -55,23 +62,47 @@ class Pipeline(ABC):
         return self.name.replace("-", "_")
 
     @property
+    def source(self) -> Source:
+        """What a job reads that reads one topic.
+
+        Raises:
+            ValueError: it reads several.
+        """
+        (source,) = self.sources
+        return source
+
+    @property
     @abstractmethod
     def written_topics(self) -> Sequence[Topic]:
         """Topics that it writes to."""
+
+    @property
+    @abstractmethod
+    def written_tables(self) -> Sequence[Contract]:
+        """Tables that it writes to."""
 
     @property
     def settings(self) -> dict[str, str]:
         """Settings of its job that are its own."""
         return {}
 
-    @abstractmethod
-    def work(self, client: Mapping[str, str], snapshot: int | None) -> list[str]:
-        """What it does with the table `records`, the last statement starts the job.
+    def reading(self, client: Mapping[str, str], *, passes_gaps: bool) -> list[str]:
+        """What `work` reads: the table `records`, unless it says otherwise.
 
         Args:
             client: Options of Kafka's clients, for tables.
-            snapshot: Snapshot of the contract's table that a job without state takes first, if it does. One that has
-                state is done with that, and must not name it: it may be gone.
+            passes_gaps: Whether it reads on where records were deleted before it read them, instead of failing.
+        """
+        return [source_table(self, client, passes_gaps=passes_gaps)]
+
+    @abstractmethod
+    def work(self, client: Mapping[str, str], snapshots: Mapping[TableName, int]) -> list[str]:
+        """What it does with what it reads, the last statement starts the job.
+
+        Args:
+            client: Options of Kafka's clients, for tables.
+            snapshots: Snapshots of its sources' tables that a job without state takes first, if it does. One that has
+                state is done with that, and must not name them: they may be gone.
         """
 
 
@@ -121,7 +152,7 @@ def statements(
     kafka: Mapping[str, str],
     *,
     passes_gaps: bool = False,
-    snapshot: int | None = None,
+    snapshots: Mapping[TableName, int] | None = None,
 ) -> list[str]:
     """The whole job, the last statement starts it.
 
@@ -130,50 +161,59 @@ def statements(
         catalog: Options of the Iceberg catalog. They hold a password.
         kafka: Options of Kafka's clients. They may hold a password.
         passes_gaps: Whether it reads on where records were deleted before it read them, instead of failing.
-        snapshot: See `Pipeline.work`.
+        snapshots: See `Pipeline.work`.
     """
     client = {f"properties.{name}": value for name, value in kafka.items()}
     return [
         f"CREATE TEMPORARY FUNCTION parse_record AS {quoted(PARSER)} LANGUAGE JAVA",
         f"CREATE CATALOG {CATALOG} WITH ({options_of(catalog)})",
-        source_table(pipeline, client, passes_gaps=passes_gaps),
-        *pipeline.work(client, snapshot),
+        *pipeline.reading(client, passes_gaps=passes_gaps),
+        *pipeline.work(client, snapshots or {}),
     ]
 
 
 def source_table(pipeline: Pipeline, client: Mapping[str, str], *, passes_gaps: bool) -> str:
-    """The topic, each record parsed, with its event time for a clock.
+    """The one topic, each record parsed, with its event time for a clock.
 
     The clock is held by Kafka's time, so that one event from the future does not make all others late; a record that
     has no time is at the beginning of all times, where it moves nothing.
     """
     epoch = "TO_TIMESTAMP_LTZ(0, 3)"
+    fields = quoted(fields_of(pipeline.source.contract))
+    options = source_options(pipeline.source.topic, pipeline.group_id, client, passes_gaps=passes_gaps)
     return f"""CREATE TEMPORARY TABLE records (
   record_key BYTES,
   record_value BYTES,
   kafka_partition INT METADATA FROM 'partition' VIRTUAL,
   kafka_offset BIGINT METADATA FROM 'offset' VIRTUAL,
   kafka_timestamp TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
-  parsed AS parse_record(record_value, kafka_timestamp, {quoted(fields_of(pipeline.contract))}),
+  parsed AS parse_record(record_value, kafka_timestamp, {fields}),
   event_clock AS COALESCE(LEAST(CAST(parse_record(record_value, kafka_timestamp,
-    {quoted(fields_of(pipeline.contract))}).event_time AS TIMESTAMP_LTZ(3)), kafka_timestamp), {epoch}),
+    {fields}).event_time AS TIMESTAMP_LTZ(3)), kafka_timestamp), {epoch}),
   arrived_at AS PROCTIME(),
   WATERMARK FOR event_clock AS event_clock - INTERVAL '5' MINUTE
-) WITH ({source_options(pipeline, client, passes_gaps=passes_gaps)})"""
+) WITH ({options})"""
 
 
-def source_options(pipeline: Pipeline, client: Mapping[str, str], *, passes_gaps: bool = False) -> str:
-    """How the topic is read: every record that is committed, as it is, from where the group is put."""
+def source_options(
+    topic: Topic,
+    group_id: str,
+    client: Mapping[str, str],
+    *,
+    passes_gaps: bool = False,
+    formats: Mapping[str, str] = RAW,
+) -> str:
+    """How a topic is read: every record that is committed, as it is, from where the group is put."""
     options = {
         "connector": "kafka",
-        "topic": pipeline.topic.name,
-        **RAW,
+        "topic": topic.name,
+        **formats,
         # A job without state begins where the group is, which the first start puts at the beginning. Any other mode
         # makes the connector read on, silently, where records are gone.
         "scan.startup.mode": "group-offsets",
         "scan.topic-partition-discovery.interval": "60 s",
         **client,
-        "properties.group.id": pipeline.group_id,
+        "properties.group.id": group_id,
         "properties.isolation.level": "read_committed",
         "properties.auto.offset.reset": "earliest" if passes_gaps else "none",
     }

@@ -1,14 +1,16 @@
-"""When Magic's cards are taken: a build a day, and bronze while messages wait."""
-
-from __future__ import annotations
+"""When Magic's cards are taken: a build a day, bronze while messages wait, and statistics when Flink has new ones."""
 
 import dagster as dg
 
+from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.domains.mtg.bronze import landed
 from lakehouse.domains.mtg.feeds import FEEDS
-from lakehouse.naming import DIM_DATE, Domain
-from lakehouse.orchestration.landing import build_drain_job, build_drain_sensor
+from lakehouse.domains.mtg.served import card_statistics
+from lakehouse.domains.mtg.statistics import PIPELINE
+from lakehouse.naming import DIM_DATE, MTG_STATISTICS, Domain
+from lakehouse.orchestration.landing import BATCH, KIND_TAG, build_drain_job, build_drain_sensor, must_wait
 from lakehouse.orchestration.scheduled import build_scheduled_job
+from lakehouse.orchestration.streams import build_stream
 
 
 def has_begun() -> bool:
@@ -27,6 +29,10 @@ def has_begun() -> bool:
     return bool(table.scan(row_filter=from_there, selected_fields=("part",), limit=1).to_arrow().num_rows)
 
 
+SECONDS = 30
+"""Between two looks at the statistics."""
+
+mtg_stream = build_stream(PIPELINE)
 mtg_micro_batch = build_drain_job(Domain.MTG, dg.AssetSelection.assets(*landed))
 mtg_micro_batch_sensor = build_drain_sensor(Domain.MTG, FEEDS, mtg_micro_batch)
 
@@ -40,3 +46,32 @@ mtg_daily, mtg_daily_schedule = build_scheduled_job(
         " again, from the downloads that are kept."
     ),
 )
+
+mtg_statistics = dg.define_asset_job(
+    "mtg_statistics",
+    dg.AssetSelection.assets(card_statistics),
+    tags={KIND_TAG: BATCH},
+    executor_def=dg.in_process_executor,
+    description="Takes the statistics that Flink has written to gold into PostgreSQL.",
+)
+
+
+@dg.sensor(
+    job=mtg_statistics,
+    minimum_interval_seconds=SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Has PostgreSQL take the statistics when gold has others.",
+)
+def mtg_statistics_sensor(
+    context: dg.SensorEvaluationContext, iceberg: IcebergResource
+) -> dg.RunRequest | dg.SkipReason:
+    """Look at the newest snapshot of gold only; each is taken by one run at most."""
+    from lakehouse.adapters.iceberg.catalog import find_table
+
+    table = find_table(iceberg.catalog(), MTG_STATISTICS)
+    newest = table.current_snapshot() if table else None
+    if newest is None:
+        return dg.SkipReason("Flink has written no statistics")
+    if reason := must_wait(context.instance, mtg_statistics.name):
+        return dg.SkipReason(reason)
+    return dg.RunRequest(run_key=str(newest.snapshot_id), tags={KIND_TAG: BATCH})

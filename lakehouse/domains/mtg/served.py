@@ -7,7 +7,15 @@ from collections.abc import Iterator
 import dagster as dg
 
 from lakehouse import settings as settings_module
-from lakehouse.naming import DATA_PLATFORM, MTG_CARD_VERSIONS, MTG_PRICE_ROWS, MTG_SET_STATE, Domain, TableName
+from lakehouse.naming import (
+    DATA_PLATFORM,
+    MTG_CARD_VERSIONS,
+    MTG_PRICE_ROWS,
+    MTG_SET_STATE,
+    MTG_STATISTICS,
+    Domain,
+    TableName,
+)
 from lakehouse.orchestration.checks import SHOWN
 from lakehouse.orchestration.landing import RETRY
 
@@ -76,6 +84,24 @@ def served_cards_agree_with_silver() -> dg.AssetCheckResult:
     found = compare(settings_module.load())
     told = [f"{one.what}: PostgreSQL says {one.served}, silver {one.silver}" for one in found[:SHOWN]]
     return dg.AssetCheckResult(passed=not found, metadata={"differences": len(found), "differing": told})
+
+
+@dg.asset(
+    key=["postgres", "mtg_card_statistics"],
+    deps=[dg.AssetKey(MTG_STATISTICS.key), SPECS["sets"].key],
+    group_name=str(Domain.MTG),
+    owners=[DATA_PLATFORM],
+    tags={"layer": "serving", "domain": str(Domain.MTG)},
+    kinds={"postgres"},
+    description="Statistics of each set and rarity, as Flink counted them; of sets that are held.",
+    retry_policy=RETRY,
+)
+def card_statistics() -> dg.MaterializeResult[None]:
+    """Take what gold says, in one transaction; of each set and rarity the highest version stays."""
+    from lakehouse.domains.mtg.statistics_serving import load_statistics
+
+    done = load_statistics(settings_module.load())
+    return dg.MaterializeResult(metadata={"changed_rows": done.changed, "rows_of_sets_not_held": done.foreign})
 
 
 CHECKS = (every_reference_holds, served_cards_agree_with_silver)

@@ -13,8 +13,24 @@ from typing import ClassVar
 from lakehouse.contracts.contract import Contract
 from lakehouse.domains.players.boards import ALL_TIME, KEPT_DAYS, Period
 from lakehouse.domains.players.contract import MOST_TYPES, PLAYER_EVENT, SCORE_EVENT
-from lakehouse.naming import GAME_LEADERBOARDS, PLAYER_EVENTS_TOPIC, PLAYER_STATISTICS, STATISTICS_GROUP_ID, Topic
-from lakehouse.streaming.statements import Pipeline, acknowledged, field_of, options_of, quoted, table_of, together
+from lakehouse.naming import (
+    GAME_LEADERBOARDS,
+    PLAYER_EVENTS_TOPIC,
+    PLAYER_STATISTICS,
+    STATISTICS_GROUP_ID,
+    TableName,
+    Topic,
+)
+from lakehouse.streaming.statements import (
+    Pipeline,
+    Source,
+    acknowledged,
+    field_of,
+    options_of,
+    quoted,
+    table_of,
+    together,
+)
 
 COUNTER = "lakehouse.CountByKind"
 """Class of the function that counts events by type."""
@@ -43,12 +59,17 @@ _BEGIN = {
 class Counting(Pipeline):
     """The players' topic, counted."""
 
-    reads_table: ClassVar[bool] = True
+    reads_tables: ClassVar[bool] = True
 
     @property
     def written_topics(self) -> Sequence[Topic]:
         """Totals and scores."""
         return (PLAYER_STATISTICS, GAME_LEADERBOARDS)
+
+    @property
+    def written_tables(self) -> Sequence[Contract]:
+        """None."""
+        return ()
 
     @property
     def settings(self) -> dict[str, str]:
@@ -61,19 +82,19 @@ class Counting(Pipeline):
             "table.exec.sink.upsert-materialize": "NONE",
         }
 
-    def work(self, client: Mapping[str, str], snapshot: int | None) -> list[str]:
+    def work(self, client: Mapping[str, str], snapshots: Mapping[TableName, int]) -> list[str]:
         """Count each event id once, of those that come within a day, in whatever order."""
         return [
             f"CREATE TEMPORARY FUNCTION count_by_kind AS {quoted(COUNTER)} LANGUAGE JAVA",
             statistics_table(client),
             leaderboards_table(client),
-            events_view(self.contract, snapshot),
+            events_view(self.source.contract, snapshots.get(self.source.contract.table)),
             scores_view(),
             together([statistics_insert(), *map(scores_insert, Period)]),
         ]
 
 
-PIPELINE = Counting("player-stats", PLAYER_EVENT, PLAYER_EVENTS_TOPIC, STATISTICS_GROUP_ID)
+PIPELINE = Counting("player-stats", (Source(PLAYER_EVENT, PLAYER_EVENTS_TOPIC),), STATISTICS_GROUP_ID)
 
 
 def events_view(contract: Contract, snapshot: int | None) -> str:

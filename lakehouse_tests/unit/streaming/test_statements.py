@@ -35,8 +35,8 @@ def test_what_was_processed_goes_on_once_with_the_fields_of_its_contract() -> No
 def test_the_job_that_counts_takes_the_table_as_it_was_at_one_snapshot() -> None:
     assert "'snapshot-id' = '7'" in events_view(PLAYER_EVENT, 7)
     assert "OPTIONS" not in events_view(PLAYER_EVENT, None)
-    assert STATISTICS.reads_table
-    assert not PIPELINE.reads_table
+    assert STATISTICS.reads_tables
+    assert not PIPELINE.reads_tables
 
 
 @pytest.mark.parametrize(("period", "kept"), [("daily", "8 d"), ("weekly", "21 d"), ("alltime", "0 s")])
