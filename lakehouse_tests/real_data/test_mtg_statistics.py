@@ -24,11 +24,14 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer
 
 from lakehouse import stream
-from lakehouse.adapters.iceberg.catalog import connect
+from lakehouse.adapters.iceberg.catalog import connect, ensure_table
 from lakehouse.adapters.kafka.client import describe_topic, ensure_topic, open_admin
 from lakehouse.adapters.postgres.client import open_postgres
-from lakehouse.domains.mtg.pull import land_all
+from lakehouse.contracts.dead_letter import DEAD_LETTER
+from lakehouse.domains.mtg.made import make_builds
+from lakehouse.domains.mtg.pull import Wanted, land_all, pull
 from lakehouse.domains.mtg.schema import ensure_schema
+from lakehouse.domains.mtg.server import serving
 from lakehouse.domains.mtg.statistics import PIPELINE
 from lakehouse.domains.mtg.statistics_serving import load_statistics
 from lakehouse.maintenance.maintain import maintain
@@ -190,6 +193,9 @@ class Magic:
         for table in (*tables, MTG_STATISTICS.identifier):
             if catalog.table_exists(table):
                 catalog.drop_table(table)
+        # A record at the place of one that was refused is taken to be that one.
+        ensure_table(catalog, DEAD_LETTER)
+        self.stack.sql("delete from iceberg.bronze.dead_letters where kafka_topic like 'mtg.%'")
         self.forget()
         ensure_schema(self.settings)
         with open_postgres(self.settings, "tests") as connection, connection, connection.cursor() as cursor:
@@ -288,6 +294,21 @@ def test_without_state_it_says_the_same_from_bronze_and_the_topics(magic: Magic)
     counted = magic.until_counted()
     assert counted != known
     assert set(counted) >= set(known)
+
+
+def test_what_a_pull_publishes_is_counted(magic: Magic, tmp_path: Path) -> None:
+    known = magic.until_counted()
+    catalog = connect(magic.settings)
+    folders = make_builds(tmp_path, date(2026, 3, 2), cards=20)
+    with serving(folders[0]) as shelf, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAKEHOUSE_MTGJSON_URL", shelf.address)
+        for folder_ in folders:
+            shelf.folder = folder_
+            pull(load(), catalog, Wanted(None, prices=True), run_id="tests")
+    counted = magic.until_counted()
+    made = [one for group, one in counted.items() if group not in known]
+    assert len(made) > 4
+    assert all(one["movers"] for one in made if one["cards"] > 5)
 
 
 def test_maintenance_leaves_what_every_engine_reads(magic: Magic) -> None:

@@ -89,6 +89,9 @@ MTG = {
     "gold/dim_mtg_set",
     "gold/dim_mtg_card",
     "gold/fact_mtg_card_price",
+    "kafka/mtg_statistics",
+    "gold/mtg_statistics",
+    "postgres/mtg_card_statistics",
     *(f"postgres/mtg_{table}" for table in SERVED_CARDS),
 }
 TABLES |= CONVERSIONS | PLAYERS | RAWG | MTG
@@ -132,6 +135,13 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
     for topic, others in (("kafka/roman_numeral_events", STREAMED), ("kafka/player_events_raw", LANDED_PLAYERS)):
         for name in others - {topic}:
             assert graph.get(dg.AssetKey(name.split("/"))).parent_keys == {dg.AssetKey(topic.split("/"))}
+    for name in ("kafka/mtg_statistics", "gold/mtg_statistics"):
+        read = {dg.AssetKey(["kafka", "mtg_cards"]), dg.AssetKey(["kafka", "mtg_prices"])}
+        assert graph.get(dg.AssetKey(name.split("/"))).parent_keys == read
+    assert (
+        dg.AssetKey(["gold", "mtg_statistics"])
+        in graph.get(dg.AssetKey(["postgres", "mtg_card_statistics"])).parent_keys
+    )
     streamed = {dg.AssetKey(["kafka", "roman_numeral_events"]), dg.AssetKey(["kafka", "player_events_raw"])}
     assert graph.get(dg.AssetKey(["bronze", "duplicates"])).parent_keys == streamed
     api = dg.AssetKey(["api", "rawg_games"])

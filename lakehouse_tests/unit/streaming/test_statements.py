@@ -5,6 +5,9 @@ import pytest
 from lakehouse.contracts.duplicate import DUPLICATE
 from lakehouse.domains.conversions.contract import CONVERSION_EVENT
 from lakehouse.domains.conversions.stream import PIPELINE
+from lakehouse.domains.mtg.statistics import PIPELINE as MAGIC
+from lakehouse.domains.mtg.statistics import STATISTICS as MAGIC_STATISTICS
+from lakehouse.domains.mtg.statistics import messages_view, table_insert, topic_insert
 from lakehouse.domains.pipelines import PIPELINES
 from lakehouse.domains.players.boards import Period
 from lakehouse.domains.players.contract import PLAYER_EVENT
@@ -37,6 +40,46 @@ def test_the_job_that_counts_takes_the_table_as_it_was_at_one_snapshot() -> None
     assert "OPTIONS" not in events_view(PLAYER_EVENT, None)
     assert STATISTICS.reads_tables
     assert not PIPELINE.reads_tables
+
+
+def test_the_statistics_of_cards_take_each_table_as_it_was_at_its_snapshot_and_its_topic() -> None:
+    tables = [source.contract.table for source in MAGIC.sources]
+    view = messages_view(MAGIC.sources, {tables[0]: 7, tables[1]: 8})
+    for table, snapshot in zip(tables, (7, 8), strict=True):
+        assert f"FROM {table.table}\n" in view
+        assert f"FROM lake.bronze.{table.table} /*+ OPTIONS('snapshot-id' = '{snapshot}') */" in view
+    assert "OPTIONS" not in messages_view(MAGIC.sources, {})
+    assert MAGIC.reads_tables
+
+
+def test_each_topic_of_cards_is_read_with_the_same_care() -> None:
+    tables = [one for one in statements(MAGIC, {}, {}, passes_gaps=True) if "'connector' = 'kafka'" in one]
+    assert [source.topic.name for source in MAGIC.sources] == ["mtg.cards", "mtg.prices"]
+    for source, table in zip(MAGIC.sources, tables, strict=True):
+        assert f"'topic' = '{source.topic.name}'" in table
+        assert "'scan.startup.mode' = 'group-offsets'" in table
+        assert "'properties.isolation.level' = 'read_committed'" in table
+        assert "'properties.auto.offset.reset' = 'earliest'" in table
+
+
+def test_what_is_known_of_a_card_never_expires() -> None:
+    chosen = job_settings(MAGIC, parallelism=1, checkpoint_seconds=7, restart_seconds=5, checkpoints="file:///c")
+    assert chosen["table.exec.state.ttl"] == "0 s"
+
+
+def test_topic_and_table_of_statistics_get_every_field_of_their_contract() -> None:
+    assert columns_of(table_insert()) == [column.name for column in MAGIC_STATISTICS.columns]
+    told = topic_insert()
+    assert [name for name in told.split("'") if name in {c.name for c in MAGIC_STATISTICS.fields}] == [
+        column.name for column in MAGIC_STATISTICS.fields
+    ]
+    assert "'upsert-enabled'='true'" in table_insert()
+
+
+def test_a_pipeline_of_several_topics_has_no_only_one() -> None:
+    assert PIPELINE.source.topic is PIPELINE.topic
+    with pytest.raises(ValueError, match="too many"):
+        _ = MAGIC.source
 
 
 @pytest.mark.parametrize(("period", "kept"), [("daily", "8 d"), ("weekly", "21 d"), ("alltime", "0 s")])
