@@ -22,7 +22,6 @@ from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.adapters.kafka.client import await_topic, describe_topic, open_admin
 from lakehouse.adapters.kafka.produce import send
 from lakehouse.audit import run_audit
-from lakehouse.domains.mtg import agreement
 from lakehouse.domains.mtg.feeds import CARDS, FEEDS, SETS
 from lakehouse.domains.mtg.made import make_builds
 from lakehouse.domains.mtg.pull import Wanted, land_all, pull
@@ -30,9 +29,7 @@ from lakehouse.domains.mtg.server import Shelf, serving
 from lakehouse.settings import load
 from lakehouse.stack import down, up
 from lakehouse_tests import recount_magic
-from lakehouse_tests.cards import Price
 from lakehouse_tests.conftest import Stack, questions_of_the_readme
-from lakehouse_tests.served_cards import Served
 from lakehouse_tests.topics import ends_of, records_of
 from lakehouse_tests.warehouse import DBT_PROJECT
 
@@ -137,27 +134,6 @@ def test_a_night_makes_history_of_two_builds_and_every_row_is_what_the_files_say
     assert magic.versions() == recount_magic.versions(magic.builds())
     columns = "uuid, price_date, channel, provider, price_type, finish, currency, price"
     assert magic.rows("silver.mtg_prices", columns) == magic.prices()
-
-
-def test_postgres_serves_the_last_version_of_each_card_and_its_prices(magic: Magic) -> None:
-    settings = load()
-    last = {version[0]: version for version in recount_magic.versions(magic.builds())}
-    columns = ("uuid", "valid_from", "vanished_on", "name", "text", "edhrec_rank")
-    told = {
-        uuid: (uuid, first, after, card["name"], card.get("text"), volatile.get("edhrecRank"))
-        for uuid, first, after, _, card, volatile, _ in last.values()
-    }
-    served = Served(settings).by_key("cards", columns)
-    assert {uuid: tuple(row.values()) for uuid, row in served.items()} == told
-    found = Served(settings).sql(f"select {', '.join(Price._fields)} from mtg.card_prices")
-    newest = max(row[1] for row in magic.prices())
-    assert set(found) == {
-        (uuid, channel, provider, kind, finish, currency or "", day, price)
-        for uuid, day, channel, provider, kind, finish, currency, price in magic.prices()
-        if uuid in last and (newest - day).days < settings.mtg_prices_kept_days
-    }
-    assert agreement.compare(settings) == []
-    assert agreement.orphans(settings) == {}
 
 
 def test_gold_points_at_the_version_of_the_day_and_compares_with_the_day_before(magic: Magic) -> None:
