@@ -150,6 +150,18 @@ DIM_MTG_SET = TableName(Layer.GOLD, "dim_mtg_set", Domain.MTG)
 DIM_MTG_CARD = TableName(Layer.GOLD, "dim_mtg_card", Domain.MTG)
 FACT_MTG_CARD_PRICE = TableName(Layer.GOLD, "fact_mtg_card_price", Domain.MTG)
 MTG_STATISTICS = TableName(Layer.GOLD, "mtg_statistics", Domain.MTG)
+RAWG_GAMES_TYPED = TableName(Layer.SILVER, "rawg_games", Domain.RAWG)
+RAWG_MEMBERS = TableName(Layer.SILVER, "rawg_members", Domain.RAWG)
+FACT_GAMES = TableName(Layer.GOLD, "fact_games", Domain.RAWG)
+DIM_PLATFORM = TableName(Layer.GOLD, "dim_platform", Domain.RAWG)
+DIM_STORE = TableName(Layer.GOLD, "dim_store", Domain.RAWG)
+DIM_GENRE = TableName(Layer.GOLD, "dim_genre", Domain.RAWG)
+DIM_TAG = TableName(Layer.GOLD, "dim_tag", Domain.RAWG)
+DIM_ESRB_RATING = TableName(Layer.GOLD, "dim_esrb_rating", Domain.RAWG)
+BRIDGE_GAME_PLATFORM = TableName(Layer.GOLD, "bridge_game_platform", Domain.RAWG)
+BRIDGE_GAME_STORE = TableName(Layer.GOLD, "bridge_game_store", Domain.RAWG)
+BRIDGE_GAME_GENRE = TableName(Layer.GOLD, "bridge_game_genre", Domain.RAWG)
+BRIDGE_GAME_TAG = TableName(Layer.GOLD, "bridge_game_tag", Domain.RAWG)
 
 TABLES = (
     SERVICE_EVENTS,
@@ -191,6 +203,18 @@ TABLES = (
     DIM_MTG_CARD,
     FACT_MTG_CARD_PRICE,
     MTG_STATISTICS,
+    RAWG_GAMES_TYPED,
+    RAWG_MEMBERS,
+    FACT_GAMES,
+    DIM_PLATFORM,
+    DIM_STORE,
+    DIM_GENRE,
+    DIM_TAG,
+    DIM_ESRB_RATING,
+    BRIDGE_GAME_PLATFORM,
+    BRIDGE_GAME_STORE,
+    BRIDGE_GAME_GENRE,
+    BRIDGE_GAME_TAG,
 )
 """All tables of the lakehouse."""
 

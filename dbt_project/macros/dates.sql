@@ -21,6 +21,9 @@
 {# The UTC day of a point in time. #}
 {% macro utc_date(column) -%} cast({{ column }} at time zone 'UTC' as date) {%- endmacro %}
 
-{# The days of gold.dim_date, both inclusive. To have more, change them here: the next build adds what is missing. #}
-{% macro first_calendar_date() -%} date '2015-01-01' {%- endmacro %}
-{% macro last_calendar_date() -%} date '2035-12-31' {%- endmacro %}
+{#
+    The days of gold.dim_date, both inclusive: the first games are of the 1950s, and some are announced for days far off. To
+    have more, change them here: the next build adds what is missing.
+#}
+{% macro first_calendar_date() -%} date '1950-01-01' {%- endmacro %}
+{% macro last_calendar_date() -%} date '2099-12-31' {%- endmacro %}

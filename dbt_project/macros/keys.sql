@@ -1,6 +1,7 @@
 {# Hash over columns, for a one-column key. Injective: values are joined by a separator, and null is told from ''. #}
 {% macro surrogate_key(columns) -%}
     lower(to_hex(sha256(to_utf8(concat(
+        '', {# Trino concatenates two or more. #}
         {%- for column in columns %}
         coalesce(cast({{ column }} as varchar), chr(30)){{ ', chr(31), ' if not loop.last }}
         {%- endfor %}

@@ -98,14 +98,20 @@ from winners
 {%- endif %}
 {%- endmacro %}
 
-{# What a model holds, and a read of everything did not find again, as rows that go out: after those to merge. #}
-{% macro union_held_in_excess(found, key) -%}
+{#
+    What a model holds, and a read of everything did not find again, as rows that go out: after those to merge. `among`
+    names a relation where not everything was read, but all of its values of the key's first column.
+#}
+{% macro union_held_in_excess(found, key, among=none) -%}
 union all
 
 select
     held.*,
     'delete' as _merge_action
 from {{ this }} as held
+{%- if among is not none %}
+inner join {{ among }} on held.{{ key[0] }} = {{ among }}.{{ key[0] }}
+{%- endif %}
 left join {{ found }} as existing
     on
         {% for column in key -%}

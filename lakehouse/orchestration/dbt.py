@@ -1,7 +1,8 @@
 """The dbt models of a domain as Dagster assets, made from the manifest."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -11,8 +12,12 @@ from lakehouse import settings as settings_module
 from lakehouse.adapters.dbt.project import ensure_manifest
 from lakehouse.adapters.dbt.resource import DbtResource
 from lakehouse.adapters.trino.query import query
-from lakehouse.naming import ANALYTICS, Domain
+from lakehouse.naming import ANALYTICS, Domain, TableName
 from lakehouse.orchestration.landing import RETRY
+from lakehouse.settings import Settings
+
+Preview = Callable[[Settings], Mapping[str, dg.MetadataValue]]
+"""What Dagster is to show of a table that was built."""
 
 
 class Translator(DagsterDbtTranslator):
@@ -43,14 +48,21 @@ class Translator(DagsterDbtTranslator):
         return {"layer": layer, "domain": str(self._domain), "dagster/kind/iceberg": ""}
 
 
-def _with_row_count(context: dg.AssetExecutionContext, output: dg.Output[Any]) -> dg.Output[Any]:
-    """A model's output with the number of rows in its table.
+def _described(
+    context: dg.AssetExecutionContext, output: dg.Output[Any], previews: Mapping[TableName, Preview]
+) -> dg.Output[Any]:
+    """A model's output with the number of rows in its table, and its preview.
 
     Not dagster-dbt's `fetch_row_counts`, which waits for dbt in a busy loop and so takes a whole core from it.
     """
     key = context.asset_key_for_output(output.output_name)
-    _, rows = query(settings_module.load(), f"select count(*) from {'.'.join(key.path)}")  # noqa: S608
-    return output.with_metadata({**output.metadata, "dagster/row_count": rows[0][0]})
+    settings = settings_module.load()
+    _, rows = query(settings, f"select count(*) from {'.'.join(key.path)}")  # noqa: S608
+    metadata = {**output.metadata, "dagster/row_count": rows[0][0]}
+    for table, preview in previews.items():
+        if table.key == list(key.path):
+            metadata |= preview(settings)
+    return output.with_metadata(metadata)
 
 
 def _without_partition(context: dg.AssetExecutionContext, event: Any) -> Any:
@@ -75,7 +87,11 @@ def _without_partition(context: dg.AssetExecutionContext, event: Any) -> Any:
 
 
 def build_dbt_assets(
-    domain: Domain, *, freshness_policy: dg.FreshnessPolicy, partitions: dg.PartitionsDefinition[str] | None = None
+    domain: Domain,
+    *,
+    freshness_policy: dg.FreshnessPolicy,
+    partitions: dg.PartitionsDefinition[str] | None = None,
+    previews: Mapping[TableName, Preview] = MappingProxyType({}),
 ) -> dg.AssetsDefinition:
     """A domain's tables by dbt: the models of the dbt group of that name, built and tested by one `dbt build`.
 
@@ -86,6 +102,7 @@ def build_dbt_assets(
         freshness_policy: How old they may become.
         partitions: Days that can be processed again. A run without a partition processes what is new; a backfill of
             many days is one run.
+        previews: Of some of its tables, asked for when the table has been built.
     """
 
     @dbt_assets(
@@ -108,7 +125,7 @@ def build_dbt_assets(
         arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(variables)]
         for event in dbt.cli(context.run.run_id).cli(arguments, context=context).stream():
             if isinstance(event, dg.Output):
-                event = _with_row_count(context, event)
+                event = _described(context, event, previews)
             yield _without_partition(context, event) if partitions and not is_partitioned else event
 
     return models.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=freshness_policy))

@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:AssetExecutionContext.op :DeprecationWarning"),  # dagster-dbt asks for it
 ]
 
-FIRST, LAST = date(2015, 1, 1), date(2035, 12, 31)
+FIRST, LAST = date(1950, 1, 1), date(2099, 12, 31)
 DAYS = [FIRST + timedelta(days=number) for number in range((LAST - FIRST).days + 1)]
 COLUMNS = (
     "date_key",

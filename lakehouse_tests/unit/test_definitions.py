@@ -37,7 +37,18 @@ PLATFORM = {
     "platform/maintenance",
     "gold/dim_date",
 }
-RAWG = {"api/rawg_games", "bronze/rawg_games"}
+LANDED_RAWG = {"api/rawg_games", "bronze/rawg_games"}
+RAWG = LANDED_RAWG | {
+    "silver/rawg_games",
+    "silver/rawg_members",
+    "gold/fact_games",
+    "gold/dim_esrb_rating",
+    *(
+        f"gold/{table}{member}"
+        for table in ("dim_", "bridge_game_")
+        for member in ("platform", "store", "genre", "tag")
+    ),
+}
 STREAMED = {"kafka/roman_numeral_events", "kafka/roman_numeral_events_dlq", "bronze/conversion_events"}
 LANDED_PLAYERS = {
     "kafka/player_events_raw",
@@ -130,6 +141,7 @@ def test_lineage_runs_unbroken_from_topic_to_mart(repository: dg.RepositoryDefin
     )
     of_boards = {"kafka/player_events_raw", "bronze/player_events", "silver/player_events", "gold/fact_player_daily"}
     assert of_boards <= upstream_of("leaderboard_history")
+    assert {"silver/rawg_members", *LANDED_RAWG} <= upstream_of("dim_tag", "bridge_game_tag", "fact_games")
     files = dg.AssetKey(["staging", "service_events_raw"])
     assert graph.get(dg.AssetKey(["bronze", "deliveries"])).parent_keys == {files}
     for topic, others in (("kafka/roman_numeral_events", STREAMED), ("kafka/player_events_raw", LANDED_PLAYERS)):
@@ -200,8 +212,9 @@ def test_the_calendar_is_made_with_the_gold_whose_facts_point_at_it_and_by_no_ot
     calendar = dg.AssetKey(["gold", "dim_date"])
     assert repository.asset_graph.get(calendar).parent_keys == set()
     jobs = {job.name for job in repository.get_all_jobs() if calendar in job.asset_layer.selected_asset_keys}
-    assert jobs - {"__ASSET_JOB"} == {"conversions_gold", "mtg_daily", "players_daily"}
-    for job in ("conversions_gold", "mtg_daily", "players_daily"):
+    by_calendar = {"conversions_gold", "mtg_daily", "players_daily", "rawg_daily"}
+    assert jobs - {"__ASSET_JOB"} == by_calendar
+    for job in by_calendar:
         checked = {key.name for key in repository.get_job(job).asset_layer.asset_graph.asset_check_keys}
         assert "unique_gold_dim_date_date_key" in checked
 

@@ -1,11 +1,11 @@
-"""When the games of RAWG are pulled: every day what was updated; months of release are for backfills."""
+"""When the games of RAWG are pulled and built: every day what was updated; months of release are for backfills."""
 
 from __future__ import annotations
 
 import dagster as dg
 
 from lakehouse import settings as settings_module
-from lakehouse.naming import Domain
+from lakehouse.naming import DIM_DATE, Domain
 from lakehouse.orchestration.scheduled import build_scheduled_job
 
 
@@ -16,11 +16,11 @@ def has_key() -> bool:
 
 rawg_daily, rawg_daily_schedule = build_scheduled_job(
     "rawg_daily",
-    dg.AssetSelection.groups(str(Domain.RAWG)),
+    dg.AssetSelection.groups(str(Domain.RAWG)) | dg.AssetSelection.assets(DIM_DATE.key),
     cron="45 3 * * *",
     is_due=has_key,
     description=(
         "Without a partition: takes the games that were updated since the last such run, up to yesterday. With months"
-        " of release: all games of these, and finds those that are gone."
+        " of release: all games of these, and finds those that are gone. Then builds silver and gold of what is new."
     ),
 )
