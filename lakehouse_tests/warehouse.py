@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyiceberg.table import Table
 from trino.dbapi import connect
 
 from lakehouse.settings import PROJECT
@@ -81,6 +82,13 @@ class Warehouse:
         cursor.execute(f"select * from {self.prefix}{table}")
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def table(self, table: str) -> Table:
+        """A table as PyIceberg has it."""
+        from lakehouse.adapters.iceberg.catalog import connect
+        from lakehouse.settings import load
+
+        return connect(load()).load_table(f"{self.prefix}{table}")
 
     def landed(self) -> list[Row]:
         """All rows of the bronze table."""
