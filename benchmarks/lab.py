@@ -82,7 +82,9 @@ class Lab:
     _tables: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.catalog, self.admin = open_catalog(self.settings), open_admin(self.settings)
+        catalog = open_catalog(self.settings)
+        assert isinstance(catalog, SqlCatalog)
+        self.catalog, self.admin = catalog, open_admin(self.settings)
 
     def topic(self, name: str) -> str:
         """A name of its own for a topic that is deleted at the end."""

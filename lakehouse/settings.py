@@ -41,6 +41,7 @@ EVERY_ADDRESS = "0.0.0.0"  # noqa: S104
 HERE = "local"
 """Value of an address that says: the local stack's server."""
 S3 = "s3://"
+THRIFT = "thrift://"
 S3_USER = "lakehouse"
 """Access key of the local S3 store."""
 IDLE_COMMIT_SECONDS = 10
@@ -89,6 +90,18 @@ class Settings(BaseSettings):
         "",
         validation_alias=_names("compute_logs"),
         description="`s3://…` for the output of Dagster's runs. Default: a folder in `home`.",
+    )
+
+    catalog_url: str = Field(
+        "",
+        validation_alias=_names("catalog_url"),
+        description=(
+            "URL of an Iceberg REST catalog, or `thrift://…` of a Hive Metastore (untested); `local`: a Nessie of the"
+            " local stack, with the warehouse in a bucket. Unset: the catalog is in PostgreSQL."
+        ),
+    )
+    nessie_port: int = Field(
+        19120, validation_alias=_names("nessie_port"), description="Port of the local Nessie.", ge=1, le=65535
     )
 
     kafka_bootstrap_servers: str = Field(
@@ -445,6 +458,13 @@ class Settings(BaseSettings):
             raise ValueError("must start with https:// or http://, without a key")
         return value.rstrip("/")
 
+    @field_validator("catalog_url", mode="after")
+    @classmethod
+    def _catalog_scheme(cls, value: str) -> str:
+        if value and value != HERE and not value.startswith(("http://", "https://", THRIFT)):
+            raise ValueError(f"must start with https://, http:// or {THRIFT}, or be `{HERE}`")
+        return value.rstrip("/")
+
     @field_validator("s3_endpoint", mode="after")
     @classmethod
     def _endpoint_scheme(cls, value: str) -> str:
@@ -546,6 +566,21 @@ class Settings(BaseSettings):
         return self.s3_endpoint == HERE and bool(self.s3_buckets)
 
     @property
+    def runs_nessie(self) -> bool:
+        """Whether the catalog is a server of the local stack."""
+        return self.catalog_url == HERE
+
+    @property
+    def catalog_address(self) -> str:
+        """Where the Iceberg catalog is; empty where it is in PostgreSQL."""
+        return f"http://{LOOPBACK}:{self.nessie_port}/iceberg" if self.runs_nessie else self.catalog_url
+
+    @property
+    def is_hive(self) -> bool:
+        """Whether the Iceberg catalog is a Hive Metastore."""
+        return self.catalog_url.startswith(THRIFT)
+
+    @property
     def s3_url(self) -> str:
         """Where the store is; empty for Amazon's."""
         return f"http://{LOOPBACK}:{self.s3_port}" if self.s3_endpoint == HERE else self.s3_endpoint
@@ -639,6 +674,7 @@ def shown(settings: Settings, field: str) -> str:
         "kafka_bootstrap_servers": settings.kafka_brokers,
         "spark_remote": settings.spark_server,
         "s3_endpoint": settings.s3_url,
+        "catalog_url": settings.catalog_address,
     }
     return str(effective.get(field, value))
 

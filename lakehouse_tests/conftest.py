@@ -62,7 +62,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"tests with real data are left out: {REAL_DATA} is not set", yellow=True)
 
 
-ASKED = {"conversions": r"conversions", "players": r"_player|leaderboard", "mtg": r"_mtg_"}
+ASKED = {
+    "conversions": r"conversions",
+    "players": r"_player|leaderboard",
+    "mtg": r"_mtg_",
+    "rawg": r"fact_games",
+}
 """What the questions about a domain mention; all others can be asked of grievances."""
 
 

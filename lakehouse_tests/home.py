@@ -92,7 +92,7 @@ class Home:
 @contextmanager
 def open_home(folder: Path) -> Iterator[Home]:
     """A home with ports of its own in which nothing runs yet; whatever was started is ended and removed."""
-    kafka, postgres, trino, flink, spark, dagster, s3, api, redis = free_ports(3, 1, 1, 2, 2, 1, 1, 1, 1)
+    kafka, postgres, trino, flink, spark, dagster, s3, nessie, api, redis = free_ports(3, 1, 1, 2, 2, 1, 1, 1, 1, 1)
     # Nothing of the user's settings, but all that their downloads need: caches, certificates, proxies.
     ours = set(settings_module._FIELD_OF)
     environment = {name: value for name, value in os.environ.items() if name not in ours}
@@ -111,6 +111,7 @@ def open_home(folder: Path) -> Iterator[Home]:
         "LAKEHOUSE_DAGSTER_PORT": str(dagster),
         "LAKEHOUSE_API_PORT": str(api),
         "LAKEHOUSE_S3_PORT": str(s3),
+        "LAKEHOUSE_NESSIE_PORT": str(nessie),
         "LAKEHOUSE_REDIS_HOST": "local",
         "LAKEHOUSE_REDIS_PORT": str(redis),
     }

@@ -110,7 +110,8 @@ class Postgres(Server):
         with _connect(settings, "postgres", SUPERUSER, settings.postgres_password) as connection:
             for name in ("postgres", "template1"):
                 connection.cursor().execute(_revoke(name))
-        self._prepare_catalog(settings)
+        if not settings.catalog_address:
+            self._prepare_catalog(settings)
 
     def _prepare_catalog(self, settings: Settings) -> None:
         """Make the Iceberg catalog's own tables and namespaces: Trino answers no query before they exist."""

@@ -12,6 +12,7 @@ from lakehouse.stack.api import Api
 from lakehouse.stack.dagster import Dagster
 from lakehouse.stack.flink import Flink
 from lakehouse.stack.kafka import Kafka
+from lakehouse.stack.nessie import Nessie
 from lakehouse.stack.postgres import Postgres
 from lakehouse.stack.redis import Redis
 from lakehouse.stack.s3 import S3Proxy
@@ -21,7 +22,7 @@ from lakehouse.stack.spark import Spark
 from lakehouse.stack.trino import Trino
 
 SERVERS: tuple[Server, ...] = (
-    *(Postgres(), S3Proxy(), Kafka(), Redis(), Trino(), Flink(), Spark()),
+    *(Postgres(), S3Proxy(), Nessie(), Kafka(), Redis(), Trino(), Flink(), Spark()),
     *(Sink(), Api(), Dagster()),
 )
 

@@ -26,8 +26,8 @@ class Trino(Server):
 
     name = "trino"
     title = "Trino"
-    needs = ("postgres", "s3")
-    domains = frozenset({Domain.PLATFORM, Domain.PGR, Domain.PLAYERS, Domain.CONVERSIONS, Domain.MTG})
+    needs = ("postgres", "s3", "nessie")
+    domains = frozenset(Domain)
     memory_mb = 1500
 
     def is_local(self, settings: Settings) -> bool:
@@ -119,8 +119,18 @@ class Trino(Server):
 
 
 def _catalog(settings: Settings) -> dict[str, str]:
-    catalog = {
-        "connector.name": "iceberg",
+    # Tables that were made before the warehouse moved into a bucket stay where they are, and are read there.
+    catalog = {"connector.name": "iceberg", "fs.hadoop.enabled": "true", **_tables(settings)}
+    return catalog | _s3(settings) if is_s3(settings.warehouse_uri) else catalog
+
+
+def _tables(settings: Settings) -> dict[str, str]:
+    """Where the tables are written down."""
+    if settings.is_hive:
+        return {"iceberg.catalog.type": "hive_metastore", "hive.metastore.uri": settings.catalog_address}
+    if settings.catalog_address:
+        return {"iceberg.catalog.type": "rest", "iceberg.rest-catalog.uri": settings.catalog_address}
+    return {
         "iceberg.catalog.type": "jdbc",
         "iceberg.jdbc-catalog.driver-class": "org.postgresql.Driver",
         "iceberg.jdbc-catalog.connection-url": settings.catalog_jdbc_url,
@@ -130,9 +140,6 @@ def _catalog(settings: Settings) -> dict[str, str]:
         "iceberg.jdbc-catalog.schema-version": "V1",
         "iceberg.jdbc-catalog.default-warehouse-dir": settings.warehouse_uri,
     }
-    # Tables that were made before the warehouse moved into a bucket stay where they are, and are read there.
-    catalog["fs.hadoop.enabled"] = "true"
-    return catalog | _s3(settings) if is_s3(settings.warehouse_uri) else catalog
 
 
 def _s3(settings: Settings) -> dict[str, str]:

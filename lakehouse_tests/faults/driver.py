@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 
+from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitStateUnknownException
 
@@ -58,13 +59,14 @@ def main() -> None:
 
     settings = load()
     catalog = connect(settings)
+    assert isinstance(catalog, SqlCatalog)
     with watched(catalog, on_step):
         for _ in drain_topic(settings, catalog, on_step):
             sys.stdout.write("commit\n")
             sys.stdout.flush()
 
 
-def drain_topic(settings: Settings, catalog: SqlCatalog, on_step: OnStep = lambda step: None) -> Iterator[None]:
+def drain_topic(settings: Settings, catalog: Catalog, on_step: OnStep = lambda step: None) -> Iterator[None]:
     """Land the topic of the settings, batch by batch."""
     topic = settings.kafka_topic
     state = describe_topic(open_admin(settings), topic)

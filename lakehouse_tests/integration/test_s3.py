@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pytest
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog import Catalog
 from trino.dbapi import connect as connect_to_trino
 
 from lakehouse.adapters.iceberg.catalog import open_catalog
@@ -62,7 +62,7 @@ def settings(home: Home, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @pytest.fixture
-def catalog(settings: Settings) -> Iterator[SqlCatalog]:
+def catalog(settings: Settings) -> Iterator[Catalog]:
     opened = open_catalog(settings)
     yield opened
     opened.close()
@@ -103,7 +103,7 @@ def audit(home: Home) -> dict[str, Any]:
     return report
 
 
-def test_events_are_landed_in_the_bucket_and_read_there_by_every_engine(home: Home, catalog: SqlCatalog) -> None:
+def test_events_are_landed_in_the_bucket_and_read_there_by_every_engine(home: Home, catalog: Catalog) -> None:
     done = home.run("produce", "pgr", "--count", str(COUNT), "--malformed", "0.1")
     assert done.returncode == 0, done.stderr
     drain(home)
@@ -199,7 +199,7 @@ def test_an_object_is_taken_by_the_command_line_once(home: Home, settings: Setti
     assert "refused: events.xls is none of the known formats" in missing.stdout
 
 
-def test_maintenance_works_in_the_bucket(home: Home, settings: Settings, catalog: SqlCatalog) -> None:
+def test_maintenance_works_in_the_bucket(home: Home, settings: Settings, catalog: Catalog) -> None:
     done = home.run("produce", "pgr", "--count", "200")
     assert done.returncode == 0, done.stderr
     drain(home, LAKEHOUSE_BATCH_SIZE="20")
@@ -228,7 +228,7 @@ def test_maintenance_works_in_the_bucket(home: Home, settings: Settings, catalog
     audit(home)
 
 
-def test_a_table_that_was_made_in_a_folder_is_still_read_there(home: Home, catalog: SqlCatalog, tmp_path: Path) -> None:
+def test_a_table_that_was_made_in_a_folder_is_still_read_there(home: Home, catalog: Catalog, tmp_path: Path) -> None:
     rows = pa.table({"a": [1, 2, 3]})
     table = catalog.create_table("bronze.made_before", rows.schema, location=(tmp_path / "made before").as_uri())
     table.append(rows)
@@ -268,7 +268,7 @@ def test_the_state_of_the_store_is_shown_and_its_key_is_not(home: Home) -> None:
     assert "the settings have no use for S3" in refused.stderr
 
 
-def test_what_the_store_holds_survives_its_crash(home: Home, catalog: SqlCatalog) -> None:
+def test_what_the_store_holds_survives_its_crash(home: Home, catalog: Catalog) -> None:
     rows = catalog.load_table(SERVICE_EVENTS.identifier).scan().to_arrow().num_rows
     for pid in home.status()["s3"]["pids"]:
         os.kill(pid, 9)

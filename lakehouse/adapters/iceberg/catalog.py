@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import uuid
 from typing import TYPE_CHECKING
 
-from pyiceberg.catalog import Catalog
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog import Catalog, CatalogType, load_catalog
+from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     NamespaceAlreadyExistsError,
     NoSuchTableError,
+    RESTError,
     TableAlreadyExistsError,
 )
 from pyiceberg.table import Table
+from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from lakehouse.contracts.contract import Column, Contract
@@ -48,32 +51,41 @@ TABLE_PROPERTIES = {
 }
 
 
-def open_catalog(settings: Settings) -> SqlCatalog:
+def open_catalog(settings: Settings) -> Catalog:
     """Connect to the catalog and make sure its namespaces exist. A process has one, whoever asks and how often."""
-    properties = {
-        "uri": settings.catalog_uri,
-        "warehouse": settings.warehouse_uri,
-        "init_catalog_tables": "true",
-        "pool_pre_ping": "true",
-        **_s3_properties(settings),
-    }
-    catalog = _catalog(tuple(properties.items()))
+    catalog = _catalog(tuple({**_place(settings), **_s3_properties(settings)}.items()))
     ensure_namespaces(catalog)
     return catalog
 
 
+def _place(settings: Settings) -> dict[str, str]:
+    """Where the catalog is, and what it is."""
+    if settings.catalog_address:
+        kind = CatalogType.HIVE if settings.is_hive else CatalogType.REST
+        where = {"type": kind.value, "uri": settings.catalog_address}
+        # A REST catalog has warehouses of its own, by names.
+        return where | {"warehouse": settings.warehouse_uri} if settings.is_hive else where
+    return {
+        "type": CatalogType.SQL.value,
+        "uri": settings.catalog_uri,
+        "warehouse": settings.warehouse_uri,
+        "init_catalog_tables": "true",
+        "pool_pre_ping": "true",
+    }
+
+
 @functools.lru_cache
-def _catalog(properties: tuple[tuple[str, str], ...]) -> SqlCatalog:
+def _catalog(properties: tuple[tuple[str, str], ...]) -> Catalog:
     # A pool that nobody uses any more keeps its connection until cycles are collected: a process that opens one at
     # every tick of a sensor comes to the role's limit.
-    return SqlCatalog(CATALOG, **dict(properties))
+    return load_catalog(CATALOG, **dict(properties))
 
 
-def connect(settings: Settings) -> SqlCatalog:
+def connect(settings: Settings) -> Catalog:
     """`open_catalog` for people: a catalog or a bucket that does not answer is a message, not a stack trace.
 
     Raises:
-        LakehouseError: PostgreSQL or the warehouse's bucket does not answer, or refuses.
+        LakehouseError: the catalog or the warehouse's bucket does not answer, or refuses.
     """
     if is_s3(settings.warehouse_uri):
         from lakehouse.adapters.s3.client import require_bucket
@@ -82,11 +94,13 @@ def connect(settings: Settings) -> SqlCatalog:
     try:
         return open_catalog(settings)
     except SQLAlchemyError as error:
+        where = f"{settings.db_address}:{settings.db_port}"
         reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        raise LakehouseError(
-            f"the Iceberg catalog does not answer at {settings.db_address}:{settings.db_port}: {reason}; "
-            "is it up? `lakehouse status`, `lakehouse up`"
-        ) from None
+    except (RequestException, RESTError) as error:
+        where, reason = settings.catalog_address, type(error).__name__
+    raise LakehouseError(
+        f"the Iceberg catalog does not answer at {where}: {reason}; is it up? `lakehouse status`, `lakehouse up`"
+    )
 
 
 def ensure_namespaces(catalog: Catalog) -> None:
@@ -123,15 +137,37 @@ def ensure_table(catalog: Catalog, contract: Contract) -> Table:
 
 
 def _create(catalog: Catalog, contract: Contract) -> Table:
+    if isinstance(catalog, RestCatalog):
+        return _create_with_snapshot(catalog, contract)
     try:
-        return catalog.create_table(
-            contract.table.identifier,
-            schema=iceberg_schema(contract),
-            partition_spec=iceberg_partition_spec(contract),
-            properties=TABLE_PROPERTIES,
-        )
+        return _create_as(catalog, contract, contract.table.table)
     except TableAlreadyExistsError:
         return catalog.load_table(contract.table.identifier)
+
+
+def _create_as(catalog: Catalog, contract: Contract, name: str) -> Table:
+    return catalog.create_table(
+        (str(contract.table.layer), name),
+        schema=iceberg_schema(contract),
+        partition_spec=iceberg_partition_spec(contract),
+        properties=TABLE_PROPERTIES,
+    )
+
+
+def _create_with_snapshot(catalog: RestCatalog, contract: Contract) -> Table:
+    """A table that has a snapshot when it gets its name.
+
+    Nessie holds a commit against the snapshot that it came after; where there is none, two writers would both be let
+    through, the second over the first.
+    """
+    made = _create_as(catalog, contract, f"{contract.table.table}_{uuid.uuid4().hex}")
+    try:
+        made.append(made.schema().as_arrow().empty_table())
+        catalog.rename_table(made.name(), contract.table.identifier)
+    except TableAlreadyExistsError:
+        catalog.drop_table(made.name())
+    loaded: Table = catalog.load_table(contract.table.identifier)
+    return loaded
 
 
 def _missing(contract: Contract, table: Table) -> list[Column]:
