@@ -44,9 +44,9 @@ class Models:
 class Warehouse:
     """One bronze table and the models over it, under a schema prefix nobody else uses."""
 
-    def __init__(self, connection: Any, models: Models, workdir: Path) -> None:
+    def __init__(self, connection: Any, models: Models, workdir: Path, prefix: str | None = None) -> None:
         self.models = models
-        self.prefix = f"test_{uuid.uuid4().hex[:8]}_"
+        self.prefix = f"test_{uuid.uuid4().hex[:8]}_" if prefix is None else prefix
         self._connection = connection
         self._workdir = workdir
         self._manifest: Any = None
@@ -157,8 +157,8 @@ class Warehouse:
         assert result.success, [f"{r.node.name}: {r.message}" for r in result.result if r.status in {"error", "fail"}]
 
 
-def open_warehouse(stack: Stack, models: Models, workdir: Path) -> Iterator[Warehouse]:
-    """A warehouse of its own for a test, removed after it."""
+def open_warehouse(stack: Stack, models: Models, workdir: Path, prefix: str | None = None) -> Iterator[Warehouse]:
+    """A warehouse of its own for a test, removed after it; with the prefix "" the tables of the stack, which stay."""
     settings = stack.settings
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRINO_HOST", settings.trino_address)
@@ -171,12 +171,16 @@ def open_warehouse(stack: Stack, models: Models, workdir: Path) -> Iterator[Ware
             catalog="iceberg",
             timezone="UTC",
         )
-        made = Warehouse(connection, models, workdir)
+        made = Warehouse(connection, models, workdir, prefix)
         try:
-            made.create()
+            if made.prefix:
+                made.create()
+            else:
+                made.dbt("parse")
             yield made
         finally:
-            made.drop()
+            if made.prefix:
+                made.drop()
             connection.close()
 
 

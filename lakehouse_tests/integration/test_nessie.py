@@ -16,7 +16,11 @@ from pyiceberg.table import Table
 
 from lakehouse.adapters.iceberg.catalog import connect, ensure_table, find_table
 from lakehouse.contracts.dead_letter import DEAD_LETTER
+from lakehouse.domains.rawg.server import running
+from lakehouse.domains.rawg.site import Site
+from lakehouse.domains.rawg.windows import month_window
 from lakehouse.settings import load
+from lakehouse_tests import rawg
 from lakehouse_tests.conftest import Stack
 from lakehouse_tests.home import Home, open_home
 from lakehouse_tests.integration.test_rawg_models import MODELS, expected, found_in, random_versions
@@ -97,6 +101,19 @@ def append(table: Table, name: str) -> None:
     with table.transaction() as transaction:
         transaction.append(pa.Table.from_pylist([row], schema=table.schema().as_arrow()))
         transaction.set_properties({"lakehouse.ledger.test": name})
+
+
+def test_games_are_pulled_and_every_window_is_accounted_for(catalog: Catalog, tmp_path: Path) -> None:
+    """Then one has changed, and one is gone."""
+    august = [month_window(2024, 8)]
+    with running(Site(rawg.game(number) for number in range(1, 60))) as server:
+        assert rawg.pull_all(server, catalog, tmp_path, august).rows == 59
+        assert rawg.pull_all(server, catalog, tmp_path, august).rows == 0
+        server.site.put(rawg.game(1, name="changed", updated="2026-01-01T00:00:00"))
+        server.site.remove(2)
+        assert rawg.pull_all(server, catalog, tmp_path, august).gone == 1
+        assert rawg.payloads(catalog) == rawg.on_server(server.site.games)
+    assert rawg.gaps(catalog) == []
 
 
 def test_without_a_bucket_it_does_not_start_and_says_why(home: Home) -> None:

@@ -50,7 +50,7 @@ newest as (
 current_versions as (
     select
         versions.*,
-        json_parse(versions.raw_payload) as doc
+        try(json_parse(versions.raw_payload)) as doc
     from versions
     inner join newest
         on
@@ -160,6 +160,7 @@ winners as (
                 ),
                 if(any_match(stores_given, one -> not coalesce(one.store.id > 0, false)), 'stores'),
                 if(any_match(genres_given, one -> not coalesce(one.id > 0, false)), 'genres'),
+                if(doc is null and raw_payload is not null, 'raw_payload'),
                 if(any_match(tags_given, one -> not coalesce(one.id > 0, false)), 'tags')
             ],
             one -> one is not null

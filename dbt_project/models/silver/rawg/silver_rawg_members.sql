@@ -33,7 +33,7 @@ items as (
     select
         game_id,
         fetched_at,
-        json_parse(raw_payload) as doc
+        try(json_parse(raw_payload)) as doc
     from bronze
     where raw_payload is not null
 ),
