@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from lakehouse import settings as settings_module
 from lakehouse.adapters.trino.query import query
 from lakehouse.audit import run_audit
 from lakehouse.domains.conversions import stream as conversions
@@ -22,30 +24,46 @@ from lakehouse.domains.players import stream as players
 from lakehouse.errors import LakehouseError
 from lakehouse.job import run_job
 from lakehouse.naming import (
+    BRIDGE_GAME_GENRE,
     CONVERSIONS_DAILY,
+    DIM_DATE,
+    DIM_GENRE,
     DIM_MTG_CARD,
     DIM_USER,
     FACT_CONVERSIONS,
+    FACT_GAMES,
     FACT_MTG_CARD_PRICE,
     FACT_PLAYER_DAILY,
     LEADERBOARD_HISTORY,
     PGR_CASE_LIFECYCLE,
     PGR_FUNNEL_DAILY,
     PLAYER_EVENTS,
+    RAWG_GAMES,
     Domain,
 )
 from lakehouse.produce import produce
+from lakehouse.progress import counting
 from lakehouse.settings import LOOPBACK, Settings
 from lakehouse.streaming.landing import Landing
 from lakehouse.streaming.statements import Pipeline
 
-DOMAINS: tuple[Domain, ...] = (Domain.PGR, Domain.CONVERSIONS, Domain.PLAYERS, Domain.MTG)
+if TYPE_CHECKING:
+    from lakehouse.domains.rawg.windows import Window
+
+DOMAINS: tuple[Domain, ...] = (Domain.PGR, Domain.CONVERSIONS, Domain.PLAYERS, Domain.MTG, Domain.RAWG)
 """Domains that have something to show."""
 
 STREAMS: dict[Domain, tuple[Pipeline, ...]] = {
     Domain.CONVERSIONS: (conversions.PIPELINE,),
     Domain.PLAYERS: (players.PIPELINE, statistics.PIPELINE),
 }
+
+GAMES, CHANGED, GONE = 3_000, 30, 5
+"""Games that the demo makes up; of them those that change, and those that are gone, on the day after."""
+MADE_UNTIL = datetime(2026, 6, 30, tzinfo=UTC)
+"""Newest update of a game before that day: each demo makes the same games."""
+MONTHS = ("2020-01", "2027-12")
+"""Months of their release."""
 
 LANDING_SECONDS = 240.0
 SAID_BY = "`lakehouse stream status` and `lakehouse logs flink` say why"
@@ -97,6 +115,25 @@ MOVERS = f"""
         and f.date_key = (select max(date_key) from {FACT_MTG_CARD_PRICE.sql})
     order by abs(f.price_change_pct) desc limit 8
 """
+GENRES = f"""
+    select d.name as genre, count(*) as links, cast(sum(b.weight) as decimal(12, 1)) as games,
+        cast(sum(b.weight * f.added) as bigint) as in_lists,
+        round(avg(f.rating), 2) as rating, round(avg(f.metacritic), 1) as metascore
+    from {FACT_GAMES.sql} f
+    join {BRIDGE_GAME_GENRE.sql} b on f.game_key = b.game_key
+    join {DIM_GENRE.sql} d on b.genre_key = d.genre_key
+    group by d.name order by games desc limit 8
+"""
+RELEASES = f"""
+    select c.year, count(*) as games, count(f.metacritic) as with_metascore, sum(f.added) as in_lists
+    from {FACT_GAMES.sql} f join {DIM_DATE.sql} c on f.date_key = c.date_key
+    group by c.year order by c.year desc limit 8
+"""
+GAME_VERSIONS = f"""
+    select count(distinct v.game_id) as seen_ever, count(*) as versions, count_if(v.change <> 'seen') as found_gone,
+        (select count(*) from {FACT_GAMES.sql}) as in_gold
+    from {RAWG_GAMES.sql} v
+"""
 
 
 def run_demo(settings: Settings, console: Console, *, count: int, domains: Sequence[Domain] | None) -> bool:
@@ -115,8 +152,6 @@ def run_demo(settings: Settings, console: Console, *, count: int, domains: Seque
         raise LakehouseError(f"nothing to show for {', '.join(unknown)}; there is {', '.join(DOMAINS)}")
     began = time.monotonic()
     stack.up(settings, domains=chosen, console=console)
-    from lakehouse import settings as settings_module
-
     settings = settings_module.load()
     shares = Shares(late=0.02, duplicate=0.01, malformed=0.01)
     # First: what the streams land comes with their next checkpoints, while the other domain is at work.
@@ -147,6 +182,8 @@ def run_demo(settings: Settings, console: Console, *, count: int, domains: Seque
         _build(settings, console, "conversions_gold", "Spark, and its calendar by dbt on Trino")
         _answer(settings, console, "Conversions by day", CONVERSIONS_BY_DAY)
         _answer(settings, console, "Conversions by the tier that the user had then", CONVERSIONS_BY_TIER)
+    if Domain.RAWG in chosen:
+        _show_games(settings, console)
     return _verdict(settings, console, began)
 
 
@@ -164,6 +201,48 @@ def _take_builds(settings: Settings, console: Console) -> None:
                 _build(
                     there, console, "mtg_daily", f"of the build of {build.name}, through Kafka, Spark and dbt on Trino"
                 )
+
+
+def _show_games(settings: Settings, console: Console) -> None:
+    """A server like RAWG's, all of its games, and those that changed on the day after."""
+    from lakehouse.domains.rawg.made import changed, made_games
+    from lakehouse.domains.rawg.server import running
+    from lakehouse.domains.rawg.site import Site
+    from lakehouse.domains.rawg.windows import released_between
+
+    if settings.rawg_api_key.get_secret_value():
+        console.print("Games are left out: RAWG_API_KEY is set, and made ones do not belong beside those of RAWG.")
+        return
+    site = Site(made_games(GAMES, end=MADE_UNTIL, first_year=2020))
+    months = [*released_between(*MONTHS), *released_between("undated", "undated")]
+    with running(site) as server:
+        there = settings_module.load(
+            rawg_url=server.url, rawg_api_key="any", rawg_requests_per_second=1_000, rawg_requests_per_month=1_000_000
+        )
+        _pull(there, console, months, "all months of release")
+        _build(there, console, "rawg_daily", "dbt on Trino")
+        _answer(settings, console, "Games by genre, each once over its genres", GENRES)
+        _answer(settings, console, "Releases by year", RELEASES)
+        yesterday = datetime.now(UTC).replace(hour=12) - timedelta(days=1)
+        dated = sorted((game for game in site.games if game.released), key=lambda game: game.game_id)
+        site.put(*(changed(game, yesterday) for game in dated[:CHANGED]))
+        month = f"{dated[-1].released:.7}"
+        for game in [game for game in dated[CHANGED:] if f"{game.released:.7}" == month][:GONE]:
+            site.remove(game.game_id)
+        _pull(there, console, released_between(month, month), f"{month} once more, of which some are gone")
+        _build(there, console, "rawg_daily", f"dbt on Trino, of the {CHANGED} games that had changed")
+        _answer(settings, console, "Games, and their versions", GAME_VERSIONS)
+
+
+def _pull(settings: Settings, console: Console, windows: Sequence[Window], what: str) -> None:
+    from lakehouse.domains.rawg.ingest import pull_windows
+
+    with counting(console, f"Pulling {what}", len(windows)) as on_window:
+        done = pull_windows(settings, windows, run_id=f"demo-{uuid.uuid4()}", again=True, on_window=on_window)
+    console.print(
+        f"[green]✓[/green] {what}: {done.items:,} games seen, {done.rows:,} new versions, {done.gone:,} gone, by"
+        f" {done.requests:,} requests"
+    )
 
 
 def _start_stream(settings: Settings, console: Console, pipeline: Pipeline) -> None:

@@ -40,6 +40,7 @@ def test_a_domain_starts_only_what_it_needs() -> None:
     assert set(names(registry.local(needed, load()))) == {"postgres", "kafka", "trino", "dagster"}
     assert set(names(registry.for_domains([Domain.CONVERSIONS]))) == {*names(needed), "flink", "spark"}
     assert set(names(registry.for_domains([Domain.PLAYERS]))) == {*names(needed), "flink", "redis", "sink", "api"}
+    assert set(names(registry.local(registry.for_domains([Domain.RAWG]), load()))) == {"postgres", "trino", "dagster"}
     in_a_bucket = load(warehouse="s3://lake/wh", s3_endpoint="local")
     assert set(names(registry.local(needed, in_a_bucket))) == {"postgres", "s3", "kafka", "trino", "dagster"}
 
