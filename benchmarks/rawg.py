@@ -1,14 +1,16 @@
-"""What it takes to pull every game of a server like RAWG's into bronze, and once more when nothing has changed.
+"""What it takes to bring every game of a server like RAWG's into the star, and once more when nothing has changed.
 
 The server runs beside the stack, answers after 50 ms and fails at 2 % of the requests. Against the usual way: one
-request after the other, a pandas frame, a file that is written anew. Exact means: the items in the table, byte for
-byte, are those that the server has, each once. The rate is the server's own count of requests within any second.
+request after the other, a pandas frame, files that are written anew. Exact means: the items in bronze, byte for byte,
+are those that the server has, each once, and gold counts as many games and links as they name. The rate is the server's
+own count of requests within any second.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 from functools import partial
 from unittest import mock
@@ -20,19 +22,33 @@ from benchmarks import report
 from benchmarks.lab import Lab, bars, machine, open_lab
 from benchmarks.measure import Sample, run_child
 from benchmarks.rawg_worker import AGAIN, FIRST, USUAL
+from lakehouse.adapters.trino.query import query
 from lakehouse.domains.rawg.made import made_games
 from lakehouse.domains.rawg.server import RawgServer, Trouble, running
 from lakehouse.domains.rawg.site import Site
-from lakehouse.naming import RAWG_GAMES
+from lakehouse.naming import (
+    BRIDGE_GAME_GENRE,
+    BRIDGE_GAME_PLATFORM,
+    BRIDGE_GAME_STORE,
+    BRIDGE_GAME_TAG,
+    FACT_GAMES,
+    RAWG_GAMES,
+)
 
 LATENCY, FAILING = 0.05, 0.02
 PER_SECOND, WORKERS = 200, 16
 TITLES = {
-    FIRST: "lakehouse: every game, into bronze",
+    FIRST: "lakehouse: every game, into gold",
     AGAIN: "lakehouse: what was updated, when nothing was",
-    USUAL: "(a) one request after the other, pandas, a file anew",
+    USUAL: "(a) one request after the other, pandas, all files anew",
 }
 MEMORY_TIMES = 10
+KINDS = {
+    "platform": BRIDGE_GAME_PLATFORM,
+    "store": BRIDGE_GAME_STORE,
+    "genre": BRIDGE_GAME_GENRE,
+    "tag": BRIDGE_GAME_TAG,
+}
 
 
 def fastest_second(server: RawgServer) -> int:
@@ -56,7 +72,24 @@ def is_exact(lab: Lab, site: Site) -> bool:
     """Whether the table has the server's items, each once."""
     held = lab.catalog.load_table(RAWG_GAMES.identifier).scan(selected_fields=("raw_payload",)).to_arrow()
     texts: list[str] = held["raw_payload"].to_pylist()
-    return digest(texts) == digest([game.item.decode() for game in site.games])
+    return digest(texts) == digest([game.item.decode() for game in site.games]) and in_gold(lab) == named(texts)
+
+
+def named(texts: list[str]) -> dict[str, tuple[int, int]]:
+    """Games, and what they have of each kind: how many links, one for a game without any, and whole games."""
+    items = [json.loads(text) for text in texts]
+    links = {kind: sum(max(1, len(item[f"{kind}s"] or ())) for item in items) for kind in KINDS}
+    return {kind: (count, len(items)) for kind, count in links.items()} | {"game": (len(items), len(items))}
+
+
+def in_gold(lab: Lab) -> dict[str, tuple[int, int]]:
+    """The same of the tables: weights sum to games."""
+    found = {}
+    for kind, table in KINDS.items():
+        _, ((links, games),) = query(lab.settings, f"select count(*), sum(weight) from {table.sql}")  # noqa: S608
+        found[kind] = (int(links), int(games))
+    _, ((facts,),) = query(lab.settings, f"select count(*) from {FACT_GAMES.sql}")  # noqa: S608
+    return found | {"game": (int(facts), int(facts))}
 
 
 def _advance(shown: Progress, task: TaskID, rows: int) -> None:
@@ -92,13 +125,13 @@ def main() -> None:
         "rawg_workers": WORKERS,
     }
     sites = {1: Site(made_games(arguments.games))}
-    with open_lab(console, running=False, servers=["postgres", "kafka"], **chosen) as lab:
+    with open_lab(console, running=False, servers=["postgres", "kafka", "trino"], **chosen) as lab:
         samples = measure(lab, sites[1], (FIRST, AGAIN, USUAL), console)
         exact = is_exact(lab, sites[1])
     more: Sample | None = None
     if arguments.memory:
         site = Site(made_games(MEMORY_TIMES * arguments.games))
-        with open_lab(console, running=False, servers=["postgres", "kafka"], **chosen) as lab:
+        with open_lab(console, running=False, servers=["postgres", "kafka", "trino"], **chosen) as lab:
             more = measure(lab, site, (FIRST,), console)[FIRST]
             exact = exact and is_exact(lab, site)
     first, again, usual = samples[FIRST], samples[AGAIN], samples[USUAL]

@@ -1,18 +1,24 @@
-"""One pull under measurement: the product's own, or the usual way. ``python -m benchmarks.rawg_worker WHO FOLDER``.
+"""From the API to the star, under measurement: the product's own way, or the usual one.
 
-The usual way asks for one page after the other, by month of release, tries again what fails, and makes a frame of it
-all, which replaces the file of the last time.
+``python -m benchmarks.rawg_worker WHO FOLDER``. The usual way asks for one page after the other, by month of release,
+tries again what fails, and makes a frame of it all and a star of that, which replace the files of the last time.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.child import Child
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lakehouse.settings import Settings
 
 FIRST, AGAIN, USUAL = "first", "again", "usual"
 
@@ -26,8 +32,20 @@ def ours(who: str) -> None:
     settings = load()
     child = Child()
     windows = list(ROOTS.values()) if who == FIRST else days_to_update(settings)
+    start = time.perf_counter()
     done = pull_windows(settings, windows, run_id=who, on_landed=lambda landed, so_far: child.progress(so_far.items))
-    child.done(done.rows, done.commits, requests=done.requests)
+    bronze_seconds = time.perf_counter() - start
+    build(settings)
+    child.done(done.rows, done.commits, requests=done.requests, bronze_seconds=bronze_seconds)
+
+
+def build(settings: Settings) -> None:
+    """Silver and gold by dbt, as a process of its own; its tests are not run, for the usual way has none."""
+    from lakehouse.adapters.dbt.project import DBT, DBT_PROJECT, dbt_environment
+
+    where = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
+    command = [str(DBT), "--quiet", "run", "--select", "group:rawg", *where]
+    subprocess.run(command, env=os.environ | dbt_environment(settings), check=True, stdout=sys.stderr)  # noqa: S603
 
 
 def usual(folder: Path) -> None:
@@ -58,7 +76,23 @@ def usual(folder: Path) -> None:
         child.progress(len(games))
     frame = pd.DataFrame(games).drop_duplicates("id")
     frame.to_parquet(folder / "games.parquet")
+    star(frame, folder)
     child.done(len(frame), 1, requests=asked)
+
+
+def star(games: pd.DataFrame, folder: Path) -> None:
+    """Dimensions and bridges of all games, anew."""
+    import pandas as pd
+
+    for kind in ("platform", "store", "genre", "tag"):
+        links = games[["id", f"{kind}s"]].explode(f"{kind}s").dropna()
+        named = pd.DataFrame([one.get(kind, one) for one in links[f"{kind}s"]])[["id", "name", "slug"]]
+        named.drop_duplicates("id").to_parquet(folder / f"dim_{kind}.parquet")
+        bridge = pd.DataFrame({"game_id": links["id"].to_numpy(), f"{kind}_id": named["id"].to_numpy()})
+        bridge["weight"] = 1 / bridge.groupby("game_id")["game_id"].transform("size")
+        bridge.to_parquet(folder / f"bridge_game_{kind}.parquet")
+    columns = ["id", "name", "released", "rating", "ratings_count", "metacritic", "added", "playtime"]
+    games[columns].to_parquet(folder / "fact_games.parquet")
 
 
 if __name__ == "__main__":
