@@ -165,7 +165,7 @@ class Magic:
             )
             return {(row[0], row[1]): dict(zip(SERVED, map(_parsed, row[2:]), strict=True)) for row in cursor}
 
-    def until_counted(self, seconds: float = 120) -> dict[Group, Json]:
+    def until_counted(self, seconds: float = 240) -> dict[Group, Json]:
         """Wait until topic and table say what plain Python says, and compare all of it, PostgreSQL included."""
         expected, deadline = self.expected(), time.monotonic() + seconds
         while time.monotonic() < deadline and (self.told() != expected or self.gold() != expected):
