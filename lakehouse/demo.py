@@ -18,6 +18,7 @@ from lakehouse.adapters.trino.query import query
 from lakehouse.audit import run_audit
 from lakehouse.domains.conversions import stream as conversions
 from lakehouse.domains.disorder import Shares
+from lakehouse.domains.mtg import statistics as cards
 from lakehouse.domains.pipelines import LANDINGS
 from lakehouse.domains.players import statistics
 from lakehouse.domains.players import stream as players
@@ -35,6 +36,8 @@ from lakehouse.naming import (
     FACT_MTG_CARD_PRICE,
     FACT_PLAYER_DAILY,
     LEADERBOARD_HISTORY,
+    MTG_CARD_VERSIONS,
+    MTG_STATISTICS,
     PGR_CASE_LIFECYCLE,
     PGR_FUNNEL_DAILY,
     PLAYER_EVENTS,
@@ -115,6 +118,17 @@ MOVERS = f"""
         and f.date_key = (select max(date_key) from {FACT_MTG_CARD_PRICE.sql})
     order by abs(f.price_change_pct) desc limit 8
 """
+CARDS_TO_COUNT = f"""
+    select coalesce(sum(abs(coalesce(held.cards, 0) - coalesce(counted.cards, 0))), 0) from (
+        select set_code, coalesce(rarity, 'unknown') as rarity, count(*) as cards
+        from {MTG_CARD_VERSIONS.sql} where is_current group by 1, 2
+    ) held full join {MTG_STATISTICS.sql} counted using (set_code, rarity)
+"""
+CARDS_BY_RARITY = f"""
+    select set_code, rarity, cards, median_mana_value, json_extract_scalar(prices, '$.USD.average') as average_usd,
+        json_extract_scalar(movers, '$.USD.up[0].name') as rose_most
+    from {MTG_STATISTICS.sql} order by cards desc, set_code, rarity limit 8
+"""
 GENRES = f"""
     select d.name as genre, count(*) as links, cast(sum(b.weight) as decimal(12, 1)) as games,
         cast(sum(b.weight * f.added) as bigint) as in_lists,
@@ -173,9 +187,12 @@ def run_demo(settings: Settings, console: Console, *, count: int, domains: Seque
         _build(settings, console, "players_daily", "dbt on Trino, what is served is corrected and compared")
         _answer(settings, console, "Games, and who won most of their days", DAYS_WON)
     if Domain.MTG in chosen:
+        _start_stream(settings, console, cards.PIPELINE)
         _take_builds(settings, console)
         _answer(settings, console, "Cards with a history, the newest versions first", CARDS_WITH_HISTORY)
         _answer(settings, console, "Cards whose retail price moved the most today", MOVERS)
+        _wait_until_counted(settings, console)
+        _answer(settings, console, "Cards by set and rarity, and what shops ask for them", CARDS_BY_RARITY)
     if Domain.CONVERSIONS in chosen:
         _wait_until_streamed(settings, console, conversions.PIPELINE)
         _build(settings, console, "conversions_silver", "Spark")
@@ -279,6 +296,16 @@ def _wait_until_served(settings: Settings, console: Console) -> None:
 
     _wait(console, "Waiting for the serving sink", waiting, f"{SAID_BY}; so does `lakehouse logs sink`")
     console.print("[green]✓[/green] players: counted by Flink, served by PostgreSQL, Redis and the HTTP API")
+
+
+def _wait_until_counted(settings: Settings, console: Console) -> None:
+    """Until Flink counts as many cards of each set and rarity as silver has."""
+
+    def waiting() -> int:
+        return int(query(settings, CARDS_TO_COUNT)[1][0][0])
+
+    _wait(console, f"Waiting for the next commit of {cards.PIPELINE.name}", waiting, SAID_BY)
+    console.print("[green]✓[/green] mtg: statistics by Flink, served by PostgreSQL within a minute")
 
 
 def _served(settings: Settings, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
