@@ -215,9 +215,7 @@ def _take_builds(settings: Settings, console: Console) -> None:
             there = settings.model_copy(update={"mtgjson_url": shelf.address})
             for build in (first, second):
                 shelf.folder = build
-                _build(
-                    there, console, "mtg_daily", f"of the build of {build.name}, through Kafka, Spark and dbt on Trino"
-                )
+                _build(there, console, "mtg_daily", f"Spark and dbt on Trino, of the build of {build.name}")
 
 
 def _show_games(settings: Settings, console: Console) -> None:
