@@ -216,7 +216,10 @@ def await_topic(admin: KafkaAdmin, topic: str) -> TopicState:
     return state
 
 
-_NOT_YET = ("UNKNOWN_TOPIC_OR_PART", "NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE")
+_NOT_YET = (
+    *("UNKNOWN_TOPIC_OR_PART", "NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE"),
+    *("UNKNOWN_LEADER_EPOCH", "FENCED_LEADER_EPOCH"),
+)
 """What is said of a topic that is being made."""
 
 
