@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from lakehouse.errors import LakehouseError
 from lakehouse.settings import PROJECT, Settings
 
 DBT_PROJECT = PROJECT / "dbt_project"
-MANIFEST = DBT_PROJECT / "target" / "manifest.json"
+TARGET = DBT_PROJECT / "target"
+MANIFEST = TARGET / "manifest.json"
 DBT = Path(sys.executable).parent / "dbt"
 
 _SOURCES = ("*.sql", "*.yml", "*.csv")
@@ -23,21 +26,32 @@ def ensure_manifest() -> Path:
     Raises:
         LakehouseError: dbt cannot parse the project; its own message is part of ours.
     """
-    if not _is_current():
-        command = [str(DBT), "--quiet", "parse", "--no-partial-parse", "--project-dir", str(DBT_PROJECT)]
-        done = subprocess.run(  # noqa: S603
-            [*command, "--profiles-dir", str(DBT_PROJECT)], capture_output=True, text=True, check=False
-        )
+    if _is_current():
+        return MANIFEST
+    TARGET.mkdir(exist_ok=True)
+    # Webserver and daemon load their code at the same time: one parses, the others wait for what it found.
+    with (TARGET / "manifest.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _is_current():
+            _parse()
+    return MANIFEST
+
+
+def _parse() -> None:
+    """Make the manifest anew. It appears whole, for dbt writes it bit by bit and others read it without a lock."""
+    with tempfile.TemporaryDirectory(dir=TARGET, prefix="parse-") as folder:
+        command = [str(DBT), "--quiet", "parse", "--no-partial-parse", "--target-path", folder]
+        folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
+        done = subprocess.run([*command, *folders], capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:
             raise LakehouseError(f"dbt cannot parse {DBT_PROJECT.name}:\n{done.stdout.strip()}\n{done.stderr.strip()}")
-    return MANIFEST
+        (Path(folder) / MANIFEST.name).replace(MANIFEST)
 
 
 def _is_current() -> bool:
     if not MANIFEST.exists():
         return False
-    target = DBT_PROJECT / "target"
-    files = (path for pattern in _SOURCES for path in DBT_PROJECT.rglob(pattern) if target not in path.parents)
+    files = (path for pattern in _SOURCES for path in DBT_PROJECT.rglob(pattern) if TARGET not in path.parents)
     return max(path.stat().st_mtime for path in files) <= MANIFEST.stat().st_mtime
 
 
