@@ -97,6 +97,7 @@ def star(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
             "LAKEHOUSE_RAWG_URL": server.url,
             "RAWG_API_KEY": KEY,
             "LAKEHOUSE_RAWG_REQUESTS_PER_SECOND": "100000",
+            "LAKEHOUSE_RAWG_REQUESTS_PER_MONTH": "1000000",
             "LAKEHOUSE_RAWG_WORKERS": "8",
         }.items():
             patch.setenv(name, value)
