@@ -19,16 +19,18 @@ from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from lakehouse.adapters.iceberg.catalog import connect
-from lakehouse.adapters.kafka.client import await_topic, describe_topic, open_admin
+from lakehouse.adapters.kafka.client import await_topic, open_admin
 from lakehouse.adapters.kafka.produce import send
 from lakehouse.audit import run_audit
-from lakehouse.domains.mtg.feeds import CARDS, FEEDS, SETS
+from lakehouse.domains.mtg.feeds import CARDS, SETS
 from lakehouse.domains.mtg.made import make_builds
 from lakehouse.domains.mtg.pull import Wanted, land_all, pull
 from lakehouse.domains.mtg.server import Shelf, serving
+from lakehouse.naming import Domain
 from lakehouse.settings import load
 from lakehouse.stack import down, up
 from lakehouse_tests import recount_magic
+from lakehouse_tests.cleared import clear
 from lakehouse_tests.conftest import Stack, questions_of_the_readme
 from lakehouse_tests.topics import ends_of, records_of
 from lakehouse_tests.warehouse import DBT_PROJECT
@@ -84,28 +86,12 @@ def magic(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ma
     try:
         with serving(folders[YESTERDAY]) as shelf, pytest.MonkeyPatch.context() as patch:
             patch.setenv("LAKEHOUSE_MTGJSON_URL", shelf.address)
-            clear()
+            clear(stack, Domain.MTG)
             land_all(load(), connect(load()), "tests")  # makes the topics
             yield Magic(stack, shelf, folders)
-            clear()
+            clear(stack, Domain.MTG)
     finally:
         down(load(), ["spark"])
-
-
-def clear() -> None:
-    catalog, admin = connect(load()), open_admin(load())
-    names = [feed.topic_name for feed in FEEDS if describe_topic(admin, feed.topic_name)]
-    for done in admin.delete_topics(names).values() if names else ():
-        done.result()
-    while any(describe_topic(admin, name) for name in names):
-        time.sleep(0.1)
-    for layer, names in (("bronze", ["builds"]), ("silver", []), ("gold", [])):
-        for what in ("sets", "cards", "prices", *names):
-            if catalog.table_exists((layer, f"mtg_{what}")):
-                catalog.drop_table((layer, f"mtg_{what}"))
-    for name in ("dim_mtg_set", "dim_mtg_card", "fact_mtg_card_price"):
-        if catalog.table_exists(("gold", name)):
-            catalog.drop_table(("gold", name))
 
 
 def test_a_pull_that_is_killed_is_completed_by_the_next(magic: Magic) -> None:

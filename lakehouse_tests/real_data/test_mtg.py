@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -18,7 +17,6 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lakehouse.adapters.iceberg.catalog import connect
-from lakehouse.adapters.kafka.client import describe_topic, open_admin
 from lakehouse.adapters.spark.session import open_session
 from lakehouse.adapters.spark.workspace import Workspace
 from lakehouse.audit import run_audit
@@ -26,9 +24,11 @@ from lakehouse.domains.mtg import silver
 from lakehouse.domains.mtg.feeds import FEEDS
 from lakehouse.domains.mtg.pull import Pulled, Wanted, land_all, pull, take_again
 from lakehouse.domains.mtg.server import Fault, Json, Mischief, Shelf, serving, write_build
+from lakehouse.naming import Domain
 from lakehouse.settings import load
 from lakehouse.stack import down, up
 from lakehouse_tests import recount_magic
+from lakehouse_tests.cleared import clear
 from lakehouse_tests.conftest import REAL_DATA, Stack
 
 pytestmark = [pytest.mark.real_data, pytest.mark.timeout(1200)]
@@ -100,19 +100,6 @@ class Magic:
         )
         return [(day, count) for day, count in found]
 
-    def clear(self) -> None:
-        """No tables, and topics without a message: a ledger belongs to its topic."""
-        catalog, admin = connect(load()), open_admin(load())
-        names = [feed.topic_name for feed in FEEDS if describe_topic(admin, feed.topic_name)]
-        for done in admin.delete_topics(names).values() if names else ():
-            done.result()
-        while any(describe_topic(admin, name) for name in names):
-            time.sleep(0.1)
-        for layer in ("bronze", "silver"):
-            for what in ("sets", "cards", "prices", "builds"):
-                if catalog.table_exists((layer, f"mtg_{what}")):
-                    catalog.drop_table((layer, f"mtg_{what}"))
-
 
 def neo() -> recount_magic.Builds:
     return recount_magic.read_sets(sorted((folder() / "daily_NEO").glob("*.gz")))
@@ -151,9 +138,9 @@ def magic(
         monkeypatch.setenv("LAKEHOUSE_MTGJSON_URL", shelf.address)
         monkeypatch.setattr("lakehouse.settings.Settings.raw_folder", tmp_path / "raw")
         lake = Magic(stack, spark, shelf, builds)
-        lake.clear()
+        clear(stack, Domain.MTG)
         yield lake
-        lake.clear()
+        clear(stack, Domain.MTG)
 
 
 def test_every_version_deletion_and_price_is_what_the_files_say_though_the_server_misbehaves(magic: Magic) -> None:

@@ -24,10 +24,9 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer
 
 from lakehouse import stream
-from lakehouse.adapters.iceberg.catalog import connect, ensure_table
-from lakehouse.adapters.kafka.client import describe_topic, ensure_topic, open_admin
+from lakehouse.adapters.iceberg.catalog import connect
+from lakehouse.adapters.kafka.client import ensure_topic, open_admin
 from lakehouse.adapters.postgres.client import open_postgres
-from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.domains.mtg.made import make_builds
 from lakehouse.domains.mtg.pull import Wanted, land_all, pull
 from lakehouse.domains.mtg.schema import ensure_schema
@@ -35,9 +34,10 @@ from lakehouse.domains.mtg.server import serving
 from lakehouse.domains.mtg.statistics import PIPELINE
 from lakehouse.domains.mtg.statistics_serving import load_statistics
 from lakehouse.maintenance.maintain import maintain
-from lakehouse.naming import MTG_CARDS_TOPIC, MTG_PRICES_TOPIC, MTG_SETS_TOPIC, MTG_STATISTICS
+from lakehouse.naming import MTG_CARDS_TOPIC, MTG_PRICES_TOPIC, MTG_SETS_TOPIC, MTG_STATISTICS, Domain
 from lakehouse.settings import Settings, load
 from lakehouse.stack import down, up
+from lakehouse_tests.cleared import clear
 from lakehouse_tests.conftest import REAL_DATA, Stack
 from lakehouse_tests.recount_statistics import Group, Sent, recount
 from lakehouse_tests.topics import records_of
@@ -181,22 +181,9 @@ class Magic:
 
     def clear(self) -> None:
         """No tables, no state, and topics without a message: other tests have left theirs."""
-        catalog, admin = connect(self.settings), open_admin(self.settings)
-        topics = (MTG_SETS_TOPIC, MTG_CARDS_TOPIC, MTG_PRICES_TOPIC)
-        names = [name for name in (*(topic.name for topic in topics), TOPIC) if describe_topic(admin, name)]
-        for done in admin.delete_topics(names).values() if names else ():
-            done.result()
-        while any(describe_topic(admin, name) for name in names):
-            time.sleep(0.1)
-        for topic in topics:
-            ensure_topic(admin, topic)
-        tables = [("bronze", f"mtg_{what}") for what in ("sets", "cards", "prices", "builds")]
-        for table in (*tables, MTG_STATISTICS.identifier):
-            if catalog.table_exists(table):
-                catalog.drop_table(table)
-        # A record at the place of one that was refused is taken to be that one.
-        ensure_table(catalog, DEAD_LETTER)
-        self.stack.sql("delete from iceberg.bronze.dead_letters where kafka_topic like 'mtg.%'")
+        clear(self.stack, Domain.MTG)
+        for topic in (MTG_SETS_TOPIC, MTG_CARDS_TOPIC, MTG_PRICES_TOPIC):
+            ensure_topic(open_admin(self.settings), topic)
         self.forget()
         ensure_schema(self.settings)
         with open_postgres(self.settings, "tests") as connection, connection, connection.cursor() as cursor:
