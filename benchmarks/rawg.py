@@ -15,6 +15,7 @@ import os
 from functools import partial
 from unittest import mock
 
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
@@ -75,6 +76,12 @@ def is_exact(lab: Lab, site: Site) -> bool:
     return digest(texts) == digest([game.item.decode() for game in site.games]) and in_gold(lab) == named(texts)
 
 
+def has_all(lab: Lab, site: Site) -> bool:
+    """Whether the files of the usual way have every game once."""
+    held = pq.read_table(lab.folder / "games.parquet", columns=["id"])["id"].to_pylist()
+    return sorted(held) == sorted(game.game_id for game in site.games)
+
+
 def named(texts: list[str]) -> dict[str, tuple[int, int]]:
     """Games, and what they have of each kind: how many links, one for a game without any, and whole games."""
     items = [json.loads(text) for text in texts]
@@ -124,16 +131,17 @@ def main() -> None:
         "rawg_requests_per_month": 10_000_000,
         "rawg_workers": WORKERS,
     }
-    sites = {1: Site(made_games(arguments.games))}
+    site = Site(made_games(arguments.games))
     with open_lab(console, running=False, servers=["postgres", "kafka", "trino"], **chosen) as lab:
-        samples = measure(lab, sites[1], (FIRST, AGAIN, USUAL), console)
-        exact = is_exact(lab, sites[1])
+        samples = measure(lab, site, (FIRST, AGAIN, USUAL), console)
+        exact = is_exact(lab, site)
+        is_usual_exact = has_all(lab, site)
     more: Sample | None = None
     if arguments.memory:
-        site = Site(made_games(MEMORY_TIMES * arguments.games))
+        larger = Site(made_games(MEMORY_TIMES * arguments.games))
         with open_lab(console, running=False, servers=["postgres", "kafka", "trino"], **chosen) as lab:
-            more = measure(lab, site, (FIRST,), console)[FIRST]
-            exact = exact and is_exact(lab, site)
+            more = measure(lab, larger, (FIRST,), console)[FIRST]
+            exact = exact and is_exact(lab, larger)
     first, again, usual = samples[FIRST], samples[AGAIN], samples[USUAL]
     fastest = first["fastest_second"]
     times = usual["seconds"] / first["seconds"]
@@ -160,7 +168,12 @@ def main() -> None:
         "machine": found_on,
         "scale": f"{arguments.games:,} games, {LATENCY * 1000:.0f} ms, {FAILING:.0%} of the requests fail; once each.",
         "contenders": {
-            name: {"title": TITLES[name], "median": sample, "exact": exact, "samples": [sample]}
+            name: {
+                "title": TITLES[name],
+                "median": sample,
+                "exact": is_usual_exact if name == USUAL else exact,
+                "samples": [sample],
+            }
             for name, sample in samples.items()
         },
         "larger": more,
