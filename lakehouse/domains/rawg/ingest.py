@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -87,29 +88,38 @@ def asking(settings: Settings, catalog: Catalog) -> Iterator[Client]:
 
 
 def days_to_update(settings: Settings, *, since: date | None = None, until: date | None = None) -> list[Window]:
-    """Windows of the days of update that are due: from a little before the newest that was read, to yesterday.
+    """Windows of the days of update that are due, to yesterday: those not read to their end yet, and the newest again.
 
     Args:
         settings: Where the catalog is.
-        since: First day, if another one is wanted.
+        since: First day, if another one is wanted: then all days from there.
         until: Last day, if another one is wanted. Today's games go on changing while they are read.
 
     Raises:
         LakehouseError: the first day is after the last, or the catalog does not answer.
     """
     until = until or datetime.now(UTC).date() - timedelta(days=1)
-    if since is None:
-        read = [
-            date.fromisoformat(window.removeprefix("updated:"))
-            for window, pull in Pulls(connect(settings), API.source).newest().items()
-            if pull["outcome"] == CLOSED and window.startswith("updated:") and len(window) == len("updated:2026-11-25")
-        ]
-        overlap, first = timedelta(days=OVERLAP_DAYS - 1), timedelta(days=FIRST_LOOK_BACK_DAYS - 1)
-        due = max((day for day in read if day <= until), default=until - first + overlap) - overlap
-        since = max(due, until - timedelta(days=MOST_DAYS - 1))
-    if since > until:
+    if since is not None and since > until:
         raise LakehouseError(f"{since} is after {until}")
-    return updated_between(since, until)
+    return updated_between(since, until) if since is not None else _due(connect(settings), until)
+
+
+def _due(catalog: Catalog, until: date) -> list[Window]:
+    """Days are read side by side, so one may have failed though later ones were read."""
+    newest = Pulls(catalog, API.source).newest()
+    table = find_table(catalog, RAWG_GAMES)
+    begun = under_way(table.properties, API.source) if table is not None else {}
+    outcomes = {window: pull["outcome"] for window, pull in newest.items()} | dict.fromkeys(begun)
+    # One that was split has a pull for each part, and one of its own when all of them were read.
+    of_day = {window: re.match(r"updated:(\d{4}-\d\d-\d\d)", window) for window in outcomes}
+    days = {window: date.fromisoformat(found[1]) for window, found in of_day.items() if found}
+    read = {day for window, day in days.items() if outcomes[window] == CLOSED and window == f"updated:{day}"}
+    read = {day for day in read if day <= until}
+    again = max(read, default=date.max) - timedelta(days=OVERLAP_DAYS - 1)
+    first = min([*days.values(), until - timedelta(days=FIRST_LOOK_BACK_DAYS - 1)])
+    first = max(first, until - timedelta(days=MOST_DAYS - 1))
+    wanted = updated_between(first, until)
+    return [one for one in wanted if one.updated and (one.updated[0] not in read or one.updated[0] >= again)]
 
 
 def status(settings: Settings) -> Status:

@@ -42,6 +42,7 @@ class Comparison:
     window: str
     said: int
     held: int
+    """Games that are there, and items that were refused."""
 
 
 def describe_games(settings: Settings) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def describe_games(settings: Settings) -> dict[str, Any]:
     years = Counter(str(year) if year else "none" for year in pc.year(games["release_date"]).to_pylist())
     newest = games.sort_by([("updated_at", "descending")]).slice(0, SHOWN_GAMES)["game_id"].to_pylist()
     return {
-        "dagster/row_count": int((table.current_snapshot().summary or {})["total-records"] or 0),  # type: ignore[union-attr]
+        "dagster/row_count": _count(table),
         "games": games.num_rows,
         "releases_by_year": dg.MetadataValue.md(chart(years)),
         **({"updated_last": _preview(table, newest)} if newest else {}),
@@ -76,9 +77,9 @@ def compare_counts(settings: Settings) -> list[Comparison]:
     """
     catalog = connect(settings)
     table = find_table(catalog, RAWG_GAMES)
-    newest = Pulls(catalog, API.source).newest(["outcome", "said"])
+    newest = Pulls(catalog, API.source).newest(["outcome", "said", "refused"])
     ended = {
-        window: (pull["completed_at"], pull["said"], root)
+        window: (pull["completed_at"], pull["said"], pull["refused"], root)
         for root in ROOTS.values()
         if (pull := newest.get(window := root.name)) and pull["outcome"] == CLOSED
     }
@@ -87,7 +88,17 @@ def compare_counts(settings: Settings) -> list[Comparison]:
         return []
     games = _games(table)
     with asking(settings, catalog) as client:
-        return [Comparison(window, client.size(ended[window][2]), _held(games, ended[window][2])) for window in chosen]
+        return [
+            Comparison(window, client.size(root), _held(games, root) + refused)
+            for window in chosen
+            for *_, refused, root in [ended[window]]
+        ]
+
+
+def _count(table: Table) -> int:
+    snapshot = table.current_snapshot()
+    said = snapshot.summary if snapshot else None
+    return int(said["total-records"] or 0) if said else 0
 
 
 def _games(table: Table) -> pa.Table:
