@@ -180,7 +180,7 @@ def _missing(contract: Contract, table: Table) -> list[Column]:
 
 
 def _s3_properties(settings: Settings) -> dict[str, str]:
-    if not is_s3(settings.warehouse_uri):
+    if not settings.s3_buckets:
         return {}
     key, secret = settings.s3_keys
     given = {

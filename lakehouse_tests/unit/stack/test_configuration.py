@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lakehouse.adapters.iceberg.catalog import open_catalog
 from lakehouse.settings import PROJECT, Settings, load
 from lakehouse.stack import environment
 from lakehouse.stack.api import Api
@@ -129,6 +130,17 @@ def test_the_warehouse_decides_the_file_system(settings: Settings) -> None:
     own = catalog(warehouse="s3://lake/wh", s3_endpoint="https://store.example", aws_access_key_id="k")
     assert (own["fs.native-s3.enabled"], own["s3.path-style-access"], own["s3.aws-access-key"]) == ("true", "true", "k")
     assert "s3.endpoint" not in catalog(warehouse="s3://lake/wh")
+
+
+def test_items_kept_in_a_bucket_are_written_with_its_keys_also_beside_a_warehouse_in_a_folder(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = {"type": "sql", "uri": "sqlite://", "init_catalog_tables": "true", "warehouse": settings.warehouse_uri}
+    monkeypatch.setattr("lakehouse.adapters.iceberg.catalog._place", lambda settings: here)
+    kept = {"raw": "s3://lake/raw", "s3_endpoint": "https://store.example", "aws_access_key_id": "k"}
+    found = open_catalog(load(home=settings.home, **kept)).properties
+    assert (found["s3.endpoint"], found["s3.access-key-id"]) == (kept["s3_endpoint"], "k")
+    assert "s3.endpoint" not in open_catalog(load(home=settings.home)).properties
 
 
 def test_amazons_keys_of_the_shell_are_not_those_of_the_local_store(
