@@ -164,8 +164,11 @@ def _rating(one: Row) -> tuple[Any, ...]:
 
 
 def _platform(one: Row) -> tuple[Any, ...]:
-    needs = [_requirements(one.get(name)) for name in ("requirements_en", "requirements_ru")]
-    return (*_named(one["platform"]), _day(one.get("released_at")), *needs)
+    english, russian, only = (
+        _requirements(one.get(name)) for name in ("requirements_en", "requirements_ru", "requirements")
+    )
+    # In English where the game was asked for alone.
+    return (*_named(one["platform"]), _day(one.get("released_at")), english or only, russian)
 
 
 def _requirements(given: Any) -> tuple[str | None, str | None] | None:

@@ -46,7 +46,7 @@ def made_games(count: int, *, seed: int = 0, end: datetime | None = None, first_
         released = None if chance.random() < 0.05 else date.fromordinal(day).isoformat()
         ago = timedelta(seconds=int(chance.expovariate(1 / (400 * 86_400))) + 86_400)
         updated = TIE if chance.random() < 0.27 else (end - ago).isoformat()
-        yield Game(number, f"{seed}-game-{number}", released, updated, created=number, body=render)
+        yield Game(number, f"{seed}-game-{number}", released, updated, number, render, details=render_alone)
 
 
 def changed(game: Game, at: datetime) -> Game:
@@ -109,6 +109,15 @@ def render(game: Game) -> bytes:
         "short_screenshots": [],
     }
     return msgspec.json.encode(item)
+
+
+def render_alone(game: Game) -> bytes:
+    """What is said of a made game that is asked for alone: more, and requirements in another place."""
+    item = msgspec.json.decode(render(game))
+    for one in item["platforms"] or ():
+        one["requirements"] = one.pop("requirements_en") or {}
+        del one["requirements_ru"]
+    return msgspec.json.encode(item | {"description_raw": f"{item['name']}, a game of our own making."})
 
 
 class _Names:

@@ -33,13 +33,18 @@ class Game(msgspec.Struct, frozen=True):
     body: bytes | Callable[[Game], bytes]
     """Its item, or what makes it when it is asked for."""
     version: int = 0
-    details: bytes | None = None
-    """What is answered when it is asked for alone; the item, if not given."""
+    details: bytes | Callable[[Game], bytes] | None = None
+    """What is answered when it is asked for alone, or what makes it; the item, if not given."""
 
     @property
     def item(self) -> bytes:
         """As a list gives it."""
         return self.body if isinstance(self.body, bytes) else self.body(self)
+
+    @property
+    def answer(self) -> bytes:
+        """As it is given when it is asked for alone."""
+        return self.details(self) if callable(self.details) else self.details or self.item
 
 
 def game_of(item: bytes, created: float = 0, details: bytes | None = None) -> Game:
@@ -168,7 +173,7 @@ class Site:
             if number in self._merged:
                 return 200, msgspec.json.encode({"redirect": True, "slug": self._games[self._merged[number]].slug})
             found = [game for game in self._games.values() if number == game.game_id or name == game.slug]
-        return (200, found[0].details or found[0].item) if found else (404, NO_GAME)
+        return (200, found[0].answer) if found else (404, NO_GAME)
 
 
 def now() -> str:

@@ -28,7 +28,7 @@
     'ratings': 'array(row(id bigint, title varchar, count bigint, percent decimal(5, 2)))',
     'added_by_status': 'map(varchar, bigint)',
     'platforms': 'array(row(platform row(id bigint, name varchar, slug varchar), released_at varchar,'
-        ~ ' requirements_en json, requirements_ru json))',
+        ~ ' requirements_en json, requirements_ru json, requirements json))',
     'parent_platforms': 'array(row(platform row(id bigint, name varchar, slug varchar)))',
     'stores': 'array(row(store row(id bigint, name varchar, slug varchar, domain varchar)))',
     'genres': 'array(row(id bigint, name varchar, slug varchar))',
@@ -97,7 +97,7 @@ winners as (
                     one.platform.name,
                     one.platform.slug,
                     try_cast(one.released_at as date),
-                    {{ rawg_requirements('one.requirements_en') }},
+                    coalesce({{ rawg_requirements('one.requirements_en') }}, {{ rawg_requirements('one.requirements') }}),
                     {{ rawg_requirements('one.requirements_ru') }}
                 ) as row(
                     platform_id bigint,
