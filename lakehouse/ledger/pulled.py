@@ -118,7 +118,10 @@ def _contradictions(pull: Mapping[str, Any], seen: int, refused: int) -> Iterabl
     """Where a pull's numbers do not add up, or are not those of its evidence."""
     said, landed, unchanged, repeats = (pull[name] for name in ("said", "landed_rows", "unchanged", "repeats"))
     if pull["outcome"] != CLOSED:
-        yield f"it changed while it was read: the API said {said}, {seen + refused} were seen; pull it again"
+        yield (
+            f"it changed while it was read, or has more than the API pages through: the API said {said}, "
+            f"{seen + refused} were seen; pull it again"
+        )
     elif seen + refused != said:
         yield f"the API said {said} items, {seen} were seen and {refused} refused"
     if refused != pull["refused"]:

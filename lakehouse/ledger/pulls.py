@@ -28,7 +28,7 @@ from lakehouse.adapters.iceberg.catalog import ensure_table
 from lakehouse.adapters.iceberg.filters import equal
 from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.pull import ABANDONED, CLOSED, DISTURBED, PULL_RECORD
-from lakehouse.ledger.commit import append, until_won
+from lakehouse.ledger.commit import append, current_snapshot_id, until_won
 
 PREFIX = "lakehouse.pull."
 SHORT = 16
@@ -164,6 +164,8 @@ class Pulls:
         """Open the table, created or evolved first."""
         self._table: Table = ensure_table(catalog, PULL_RECORD)
         self._source = source
+        self._known: tuple[int | None, pa.Array] | None = None
+        """Pulls that are written down, and in which snapshot."""
 
     def write_down(self, ended: Collection[Progress], target: str, run_id: str) -> None:
         """Write down pulls that ended, each once.
@@ -177,10 +179,16 @@ class Pulls:
         )
 
         def add_missing() -> None:
-            known = self._read(["pull_id"])["pull_id"].cast(pa.string()).combine_chunks()
+            # While nobody else writes, what is there is not read again: a load writes hundreds of times.
+            if self._known is None or self._known[0] != current_snapshot_id(self._table):
+                known = self._read(["pull_id"])["pull_id"].cast(pa.string()).combine_chunks()
+            else:
+                known = self._known[1]
             new = rows.filter(pc.invert(pc.is_in(rows["pull_id"], known)))
             if new.num_rows:
                 append(self._table, new, {}, {"lakehouse.run-id": run_id})
+                known = pa.concat_arrays([known, new["pull_id"].cast(pa.string()).combine_chunks()])
+            self._known = current_snapshot_id(self._table), known
 
         until_won(self._table, add_missing)
 
@@ -211,9 +219,21 @@ class Pulls:
 
     def seen_in(self, pull_ids: Iterable[str]) -> pa.Array:
         """Ids of all items that the pulls saw."""
-        wanted = In("pull_id", set(pull_ids))  # type: ignore[call-arg,arg-type]
-        packed = self._table.scan(row_filter=wanted, selected_fields=("seen",)).to_arrow()["seen"].to_pylist()
+        packed = self._of(pull_ids, "seen")["seen"].to_pylist()
         return pa.concat_arrays([pa.array([], pa.int64()), *(pa.array(_columns(one)[0], pa.int64()) for one in packed)])
+
+    def evidence(self, pull_ids: Iterable[str]) -> tuple[dict[int, Sighting], dict[str, None]]:
+        """What the pulls saw, as one that made no row of it would have, and their dead letters."""
+        seen: dict[int, Sighting] = {}
+        letters: dict[str, None] = {}
+        for row in self._of(pull_ids, "seen", "letters").to_pylist():
+            seen |= {item: replace(one, is_new=False) for item, one in unpack(row["seen"]).items()}
+            letters |= dict.fromkeys(row["letters"].split("\n") if row["letters"] else ())
+        return seen, letters
+
+    def _of(self, pull_ids: Iterable[str], *columns: str) -> pa.Table:
+        wanted = In("pull_id", set(pull_ids))  # type: ignore[call-arg,arg-type]
+        return self._table.scan(row_filter=wanted, selected_fields=columns).to_arrow()
 
     def _read(self, columns: Iterable[str]) -> pa.Table:
         wanted = tuple(dict.fromkeys(columns))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
@@ -75,6 +75,10 @@ class _Item(msgspec.Struct):
     esrb_rating: _Named | None = None
 
 
+class _Known(msgspec.Struct):
+    id: int
+
+
 class _Page(msgspec.Struct):
     count: int
     results: list[msgspec.Raw]
@@ -108,10 +112,13 @@ class Misfit:
 
     error_type: str
     message: str
+    game_id: int | None = None
+    """Of the game that it speaks of, where it says so."""
 
 
 _pages = msgspec.json.Decoder(_Page)
 _items = msgspec.json.Decoder(_Item)
+_known = msgspec.json.Decoder(_Known)
 _anything = msgspec.json.Decoder()
 
 
@@ -170,6 +177,18 @@ def _cut_out(body: bytes) -> tuple[bytes, list[bytes]]:
 
 def judge(item: bytes) -> Game | Misfit:
     """Say what an item is, or why it is refused."""
+    verdict = _judge(item)
+    return replace(verdict, game_id=_named_in(item)) if isinstance(verdict, Misfit) else verdict
+
+
+def _named_in(item: bytes) -> int | None:
+    try:
+        return _known.decode(item).id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _judge(item: bytes) -> Game | Misfit:
     try:
         text = item.decode()
     except UnicodeDecodeError as error:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -19,13 +18,13 @@ from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.table import Table
 
 from lakehouse.adapters.iceberg.catalog import ensure_table
-from lakehouse.adapters.iceberg.filters import at_least, at_most
+from lakehouse.adapters.iceberg.filters import at_least, at_most, equal
 from lakehouse.contracts.arrow import in_schema
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.domains.rawg.api import API
 from lakehouse.domains.rawg.contract import DELETED, MERGED, RAWG_GAME, SEEN
 from lakehouse.domains.rawg.items import Game, Misfit
-from lakehouse.domains.rawg.windows import Window
+from lakehouse.domains.rawg.windows import REACH, Window
 from lakehouse.ledger.commit import append, current_snapshot_id, until_won
 from lakehouse.ledger.pulls import (
     NOTHING,
@@ -175,7 +174,6 @@ class Landing:
         self._run_id, self._raw = run_id, raw
         self._written: dict[str, str] = {}
         """Pulls that are written down, and may be a property still, by window."""
-        self._occurrences: Counter[tuple[str, int, str]] = Counter()
 
     def under_way(self) -> dict[str, Progress]:
         """Pulls that an earlier run has begun, by window. Those that had ended already are written down first."""
@@ -192,15 +190,8 @@ class Landing:
         Raises:
             LedgerConflictError: other writers won every race.
         """
-        if self._raw and reads:
-            self._keep(reads)
-        occurrences = self._occurrences.copy()
-
-        def attempt() -> Landed:
-            self._occurrences = occurrences.copy()
-            return self._land(reads)
-
-        landed = until_won(self._table, attempt)
+        self._keep(reads)
+        landed = until_won(self._table, lambda: self._land(reads))
         self._finish(landed.moved.values())
         return landed
 
@@ -218,6 +209,14 @@ class Landing:
             Progress(uuid.uuid4().hex, f"missing from {window.name}", len(games), now, requests=len(games))
             for window, games in found.items()
         ]
+        self._keep(
+            [
+                replace(game, pull_id=progress.pull_id)
+                for progress, games in zip(opened, found.values(), strict=True)
+                for game in games
+                if isinstance(game, PageRead)
+            ]
+        )
 
         def attempt() -> Landed:
             self._index.refresh()
@@ -245,11 +244,12 @@ class Landing:
         self._finish(landed.moved.values())
         return landed
 
-    def missing(self, windows: Sequence[Window], seen: pa.Array) -> list[tuple[Window, dict[str, Any]]]:
+    def missing(self, windows: Mapping[Window, datetime], seen: pa.Array) -> list[tuple[Window, dict[str, Any]]]:
         """Games that are held in windows of release and are not among those that these have.
 
         Args:
-            windows: Of release, or undated; none overlaps another.
+            windows: Of release, or undated, and when the first pull of each began; none overlaps another. What was
+                read since then is not missing: it may have come into the window behind the page that was read.
             seen: Ids of the games that they have.
 
         Returns:
@@ -264,11 +264,12 @@ class Landing:
         return [
             (window, {name: version[name] for name in ("game_id", "updated_at", "release_date")})
             for version in current.to_pylist()
-            for window in windows
-            if version["change"] == SEEN and _is_within(version["release_date"], window)
+            for window, began in windows.items()
+            if version["change"] == SEEN and version["fetched_at"] < began
+            if _is_within(version["release_date"], window)
         ]
 
-    def _absent(self, windows: Sequence[Window], seen: pa.Array) -> Iterable[pa.Array]:
+    def _absent(self, windows: Iterable[Window], seen: pa.Array) -> Iterable[pa.Array]:
         """Ids of games with a version in one of the windows that are not among those seen."""
         days = [day for window in windows for day in window.released or ()]
         within: BooleanExpression = IsNull("release_date")  # type: ignore[call-arg,arg-type]
@@ -281,6 +282,24 @@ class Landing:
             days_of = pc.unique(absent["release_date"])
             wanted = [day for day in days_of.to_pylist() if any(_is_within(day, window) for window in windows)]
             yield absent.filter(pc.is_in(absent["release_date"], pa.array(wanted, pa.date32())))["game_id"]
+
+    def sum_up(self, window: Window, said: int, started_at: datetime, pull_ids: Collection[str]) -> Progress:
+        """Write down a window that was split, by what the pulls of its parts have seen; it closes as others do.
+
+        Args:
+            window: That was asked for.
+            said: Items that the API said it has; of what it said before and after, the fewer.
+            started_at: When it was asked for first.
+            pull_ids: Pulls that saw its parts.
+        """
+        summed = Progress(uuid.uuid4().hex, window.name, said, started_at)
+        summed.seen, summed.letters = self.pulls.evidence(pull_ids)
+        found = len(summed.seen) + len(summed.letters)
+        summed.state = State.CLOSED if found >= said else State.DISTURBED
+        # Its parts were asked for one after the other: what came meanwhile is among them.
+        summed.said = max(said, found)
+        self._finish([summed])
+        return summed
 
     def abandon(self, progress: Progress) -> None:
         """Write down a pull that nobody goes on with."""
@@ -318,8 +337,11 @@ class Landing:
         known = self._index.newest([judged.verdict.game_id for judged in _games(reads)])
         for read in reads:
             name = read.window.name
-            progress = moved.get(name) or (before[name].copy() if name in before else None)
-            progress = _continued(progress, read)
+            known_as = moved.get(name) or (before[name].copy() if name in before else None)
+            progress = _continued(known_as, read)
+            if progress is not None and known_as is not None and known_as.state is not State.READING:
+                # Another run's, which was ended before it wrote this down: its property goes with this commit.
+                self._finish([known_as])
             if progress is None or name in elsewhere:
                 elsewhere.add(name)
                 continue
@@ -347,15 +369,17 @@ class Landing:
     ) -> None:
         """Make an item a row or a letter, or know it again."""
         if isinstance(judged.verdict, Misfit):
-            letter = hashlib.sha256(judged.item).hexdigest()[:32]
-            self._occurrences[read.pull_id, read.reading, letter] += 1
-            times = self._occurrences[read.pull_id, read.reading, letter]
-            letter_id = f"{API.source}:item:{letter}" + (f".{times}" if times > 1 else "")
+            letter_id = _letter_id(judged)
+            # What is there twice, word for word, is one item that came on two pages: it counts once.
+            if letter_id not in progress.letters and _is_seen(progress, judged.verdict.game_id):
+                progress.has_moved = True
             progress.letters[letter_id] = None
             letters.add(letter_id, judged, read)
             return
         game = judged.verdict
-        if game.updated_at is not None and game.updated_at >= progress.started_at:
+        if (game.updated_at is not None and game.updated_at >= progress.started_at) or (
+            progress.letters and _is_refused(progress, game.game_id)
+        ):
             progress.has_moved = True
         short = game.content_hash[:SHORT]
         before = progress.seen.get(game.game_id)
@@ -390,9 +414,11 @@ class Landing:
         if not table.num_rows:
             return 0
 
+        ids = In("dead_letter_id", set(table["dead_letter_id"].to_pylist()))  # type: ignore[call-arg,arg-type]
+        wanted = And(equal("source", API.source), ids)
+
         def add_missing() -> None:
             self._letters.refresh()
-            wanted = In("dead_letter_id", set(table["dead_letter_id"].to_pylist()))  # type: ignore[call-arg,arg-type]
             known = self._letters.scan(row_filter=wanted, selected_fields=("dead_letter_id",)).to_arrow()
             there = known["dead_letter_id"].cast(pa.string()).combine_chunks()
             new = table.filter(pc.invert(pc.is_in(table["dead_letter_id"], there)))
@@ -410,7 +436,9 @@ class Landing:
             self._written |= {progress.window: progress.pull_id for progress in ended}
 
     def _keep(self, reads: Sequence[PageRead]) -> None:
-        """Keep items as received as a Parquet object; read again, it is written again under the same name."""
+        """Keep items as received as a Parquet object, where that is wanted; landed again, it has the same name."""
+        if not (self._raw and reads):
+            return
         first, last = reads[0], reads[-1]
         rows = [(read, judged) for read in reads for judged in read.items]
         table = pa.table(
@@ -424,7 +452,7 @@ class Landing:
                 "item": pa.array([judged.item for _, judged in rows], pa.binary()),
             }
         )
-        name = f"{first.pull_id}-{first.number}-{last.pull_id}-{last.number}.parquet"
+        name = "-".join(f"{one.pull_id}-{one.reading}-{one.number}" for one in (first, last)) + ".parquet"
         place = f"{self._raw}/{API.source}/{first.fetched_at:%Y-%m-%d}/{name}"
         with self._table.io.new_output(place).create(overwrite=True) as file:
             pq.write_table(table, file, compression="zstd")
@@ -508,6 +536,22 @@ class _Letters:
         return in_schema(DEAD_LETTER, {name: [row[name] for row in rows] for name in names}, len(rows))
 
 
+def _letter_id(judged: Judged) -> str:
+    """By the game, where the item names one, and the item's bytes."""
+    assert isinstance(judged.verdict, Misfit)
+    game_id = judged.verdict.game_id
+    return f"{API.source}:item:{'' if game_id is None else game_id}:{hashlib.sha256(judged.item).hexdigest()[:32]}"
+
+
+def _is_seen(progress: Progress, game_id: int | None) -> bool:
+    """Whether a pull has seen a game, good or refused, as something else: then it changed meanwhile."""
+    return game_id is not None and (game_id in progress.seen or _is_refused(progress, game_id))
+
+
+def _is_refused(progress: Progress, game_id: int) -> bool:
+    return any(letter.startswith(f"{API.source}:item:{game_id}:") for letter in progress.letters)
+
+
 def _games(reads: Iterable[PageRead]) -> Iterable[Any]:
     return (judged for read in reads for judged in read.items if isinstance(judged.verdict, Game))
 
@@ -528,7 +572,7 @@ def _end_reading(progress: Progress, count: int | None) -> None:
     has_changed = progress.has_moved or (count is not None and count != progress.said)
     if progress.is_complete:
         progress.state = State.CLOSED
-    elif has_changed or progress.reading == READINGS:
+    elif has_changed or progress.reading == READINGS or progress.said > REACH:
         progress.state = State.DISTURBED
     else:
         progress.reading, progress.page = progress.reading + 1, 1

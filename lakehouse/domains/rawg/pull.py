@@ -25,8 +25,8 @@ from pyiceberg.catalog import Catalog
 
 from lakehouse.contracts.pull import CLOSED
 from lakehouse.domains.rawg.items import Game, judge, redact
-from lakehouse.domains.rawg.lake import Gone, Judged, Landed, Landing, PageRead
-from lakehouse.domains.rawg.source import LAST_PAGE, Answer, Client, KeyRefusedError
+from lakehouse.domains.rawg.lake import READINGS, Gone, Judged, Landed, Landing, PageRead
+from lakehouse.domains.rawg.source import Answer, Client, KeyRefusedError
 from lakehouse.domains.rawg.windows import REACH, Window
 from lakehouse.errors import LakehouseError
 from lakehouse.ledger.budget import BudgetError
@@ -66,6 +66,8 @@ class Pulled:
 class _Split:
     window: Window
     parts: list[Window]
+    said: int
+    started_at: datetime
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,9 @@ class _Root:
     open: set[str] = field(default_factory=set)
     pull_ids: list[str] = field(default_factory=list)
     """Pulls that saw all of them."""
+    began: datetime = datetime.max.replace(tzinfo=UTC)
+    """When the first of these was begun."""
+    split: _Split | None = None
     is_whole: bool = True
 
 
@@ -147,15 +152,17 @@ class _Run:
         self._roots: list[_Root] = []
         self._root_of: dict[str, _Root] = {}
         self._begun: Counter[str] = Counter()
+        self._began: dict[str, datetime] = {}
+        """When the pull of a window was begun that is under way, or was the last one."""
         self._known = self._done = 0
         self._errors: list[Exception] = []
 
     def run(self, windows: Sequence[Window]) -> Pulled:
         self._under_way = self._landing.under_way()
-        newest = self._landing.pulls.newest()
+        newest = self._landing.pulls.newest(("outcome", "completed_at", "started_at"))
         since = datetime.now(UTC) - CONTINUED_FOR
         self._fresh = {
-            window: str(row["pull_id"])
+            window: row
             for window, row in newest.items()
             if row["outcome"] == CLOSED and row["completed_at"] >= since and not self._again
         }
@@ -166,6 +173,7 @@ class _Run:
                     self._roots.append(root)
                     self._add(window, root)
                 self._work()
+                self._sum_up()
                 self._look_for_missing()
             finally:
                 self._end_reading()
@@ -184,14 +192,17 @@ class _Run:
         root.open.add(name)
         if name in self._fresh:
             self._pulled.continued.append(name)
-            self._end(name, self._fresh[name])
+            self._began[name] = self._fresh[name]["started_at"]
+            self._end(name, self._fresh[name]["pull_id"])
             return
         progress = self._under_way.pop(name, None)
         if progress is not None and progress.started_at < datetime.now(UTC) - CONTINUED_FOR:
             self._landing.abandon(progress)
             self._start(window, None, replaces=progress.pull_id)
-        else:
-            self._start(window, progress)
+            return
+        if progress is not None:
+            self._began[name] = progress.started_at
+        self._start(window, progress)
 
     def _start(
         self, window: Window, progress: Progress | None, *, replaces: str | None = None, rest: float = 0
@@ -199,6 +210,8 @@ class _Run:
         if self._stop.is_set():
             self._root_of[window.name].is_whole = False
             return
+        if progress is None:
+            self._began[window.name] = datetime.now(UTC)
         self._reading += 1
         self._threads.submit(self._follow, window, progress, replaces, rest)
 
@@ -254,6 +267,8 @@ class _Run:
 
     def _split(self, split: _Split) -> None:
         root = self._root_of[split.window.name]
+        if split.window == root.window:
+            root.split = split
         for part in split.parts:
             self._add(part, root)
         root.open.discard(split.window.name)
@@ -288,19 +303,39 @@ class _Run:
                 self._end(name, progress.pull_id)
             elif progress.state is State.READING:
                 self._start(windows[name], progress.copy())
-            elif self._begun[name] + 1 < PULLS_OF_A_WINDOW:
+            elif self._can_come_to_rest(progress):
                 self._begun[name] += 1
                 self._start(windows[name], None, rest=SETTLE_SECONDS)
             else:
                 self._pulled.disturbed.append(name)
                 self._root_of[name].is_whole = False
 
+    def _can_come_to_rest(self, progress: Progress) -> bool:
+        """Whether a window that was not seen as a whole is worth another pull: it changed, as far as one can tell."""
+        has_changed = progress.reading < READINGS and progress.said <= REACH
+        return has_changed and self._begun[progress.window] + 1 < PULLS_OF_A_WINDOW
+
     def _end(self, name: str, pull_id: str) -> None:
         root = self._root_of[name]
         root.open.discard(name)
         root.pull_ids.append(pull_id)
+        root.began = min(root.began, self._began[name])
         self._done += 1
         self._on_window(self._done, self._known)
+
+    def _sum_up(self) -> None:
+        """Hold what the parts of windows have against what the API says of the whole."""
+        for root in self._roots:
+            if self._stop.is_set() or root.split is None or root.open or not root.is_whole:
+                continue
+            try:
+                said = min(root.split.said, self._client.size(root.window))
+            except LakehouseError as error:
+                self._errors.append(error)
+                return
+            summed = self._landing.sum_up(root.window, said, root.split.started_at, root.pull_ids)
+            if summed.state is not State.CLOSED:
+                self._pulled.disturbed.append(root.window.name)
 
     def _look_for_missing(self) -> None:
         """Ask for the games that are held in windows of release, all of whose parts were seen, and were not there."""
@@ -308,7 +343,7 @@ class _Run:
         if self._stop.is_set() or not whole:
             return
         seen = self._landing.pulls.seen_in(pull_id for root in whole for pull_id in root.pull_ids)
-        absent = self._landing.missing([root.window for root in whole], seen)
+        absent = self._landing.missing({root.window: root.began for root in whole}, seen)
         for start in range(0, len(absent), ASKED_AT_ONCE):
             part = absent[start : start + ASKED_AT_ONCE]
             found: dict[Window, list[Gone | PageRead]] = {}
@@ -348,7 +383,7 @@ def read_window(
         Pages; or, of a window with more items than the API pages through, the windows that it is to be split into.
 
     Raises:
-        LakehouseError: no answer that can be used, or a window with too many items that cannot be split.
+        LakehouseError: no answer that can be used.
     """
     number = progress.page if progress else 1
     pull_id, reading = (progress.pull_id, progress.reading) if progress else (uuid.uuid4().hex, 1)
@@ -370,16 +405,11 @@ def read_window(
             started_at, said = answer.as_of, page.count
             if window.is_undated:
                 said -= client.size(window.dated)
-            if said > REACH:
-                parts = window.split()
-                if not parts:
-                    raise LakehouseError(
-                        f"{window.name} has {said:,} games, more than the {REACH:,} that RAWG pages through, and"
-                        " cannot be split further"
-                    )
-                yield _Split(window, parts)
+            # One as narrow as can be is read as far as the API goes; its account says that this is not all.
+            if said > REACH and (parts := window.split()):
+                yield _Split(window, parts, said, started_at)
                 return
-        is_last = page is None or is_dated or not page.has_next or number == LAST_PAGE
+        is_last = page is None or is_dated or not page.has_next or number == REACH
         yield PageRead(
             window=window,
             pull_id=pull_id,

@@ -24,7 +24,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from lakehouse.domains.rawg.items import BrokenPage, Page, read_page, redact
-from lakehouse.domains.rawg.windows import REACH, Window
+from lakehouse.domains.rawg.windows import Window
 from lakehouse.errors import LakehouseError, SettingsError
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 PAGE_SIZE = 40
 """Items that we ask for at once: the most that the API gives."""
-LAST_PAGE = REACH // PAGE_SIZE
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 ATTEMPTS = 8
 LONGEST_WAIT = 60.0
