@@ -19,7 +19,7 @@
 
     `through` names an upstream model that read the same relation: then the position that is recorded is that model's,
     so that what it has not seen yet is read again next time. `day` is an expression over the columns of `relation`: the
-    day that `start_date` and `end_date` speak of.
+    day that `start_date` and `end_date` speak of; with none, these do not concern the model.
 
     Returns a dict; `mode` is one of
     - `nothing`: the source has no row that the model has not seen;
@@ -47,7 +47,7 @@
     {%- set position = recorded_position(this) if incremental else none -%}
     {%- do plan.update({'is_fixture': false, 'end': snapshots.main, 'mark': snapshots.main}) -%}
 
-    {%- if var('start_date') is not none or var('end_date') is not none -%}
+    {%- if day is not none and (var('start_date') is not none or var('end_date') is not none) -%}
         {%- if flags.FULL_REFRESH -%}
             {{ exceptions.raise_compiler_error('A full refresh of some days would drop all others: leave out start_date and end_date.') }}
         {%- endif -%}

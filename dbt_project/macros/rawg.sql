@@ -71,9 +71,9 @@
     )
 {%- endmacro %}
 
-{# What is new in bronze. A game version is of the day that it was read. #}
+{# What is new in bronze. A game is of no day: a backfill of days builds what is new of it. #}
 {% macro plan_rawg_games(through=none) -%}
-    {{ return(plan_read(source('bronze', 'rawg_games'), through=through, day='cast(fetched_at as date)')) }}
+    {{ return(plan_read(source('bronze', 'rawg_games'), through=through, day=none)) }}
 {%- endmacro %}
 
 {#

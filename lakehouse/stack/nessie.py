@@ -33,7 +33,7 @@ class Nessie(Server):
 
     def is_used(self, settings: Settings) -> bool:
         """Where a REST catalog is named."""
-        return bool(settings.catalog_url)
+        return bool(settings.catalog_url) and not settings.is_hive
 
     def is_local(self, settings: Settings) -> bool:
         """Only where the settings say so."""
