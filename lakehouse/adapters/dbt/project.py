@@ -10,11 +10,13 @@ import tempfile
 from pathlib import Path
 
 from lakehouse.errors import LakehouseError
-from lakehouse.settings import PROJECT, Settings
+from lakehouse.settings import PROJECT, Settings, load
 
 DBT_PROJECT = PROJECT / "dbt_project"
 TARGET = DBT_PROJECT / "target"
 MANIFEST = TARGET / "manifest.json"
+PARSED = "partial_parse.msgpack"
+"""With it, a run of the same profile parses what has changed since; Dagster gives it a copy."""
 DBT = Path(sys.executable).parent / "dbt"
 
 _SOURCES = ("*.sql", "*.yml", "*.csv")
@@ -42,10 +44,14 @@ def _parse() -> None:
     with tempfile.TemporaryDirectory(dir=TARGET, prefix="parse-") as folder:
         command = [str(DBT), "--quiet", "parse", "--no-partial-parse", "--target-path", folder]
         folders = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
-        done = subprocess.run([*command, *folders], capture_output=True, text=True, check=False)  # noqa: S603
+        environment = os.environ | dbt_environment(load())
+        done = subprocess.run(  # noqa: S603
+            [*command, *folders], env=environment, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise LakehouseError(f"dbt cannot parse {DBT_PROJECT.name}:\n{done.stdout.strip()}\n{done.stderr.strip()}")
-        (Path(folder) / MANIFEST.name).replace(MANIFEST)
+        for name in (PARSED, MANIFEST.name):
+            (Path(folder) / name).replace(TARGET / name)
 
 
 def _is_current() -> bool:
