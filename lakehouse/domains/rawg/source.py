@@ -11,12 +11,13 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import msgspec
@@ -76,26 +77,43 @@ class Pace:
         self._path = path
         self._lock = threading.Lock()
 
-    def take(self) -> float:
-        """Take the next moment for a request: how many seconds it is away."""
-        return max(0.0, self._move(lambda at, now: max(at, now) + self._seconds) - time.monotonic())
+    def wait(self, sleep: Callable[[float], None]) -> None:
+        """Come back when a request may be made. The next one is counted from then on, however late that is.
+
+        Args:
+            sleep: Waits for so many seconds; what it raises ends the waiting.
+        """
+        with self._lock:
+            while (seconds := self._try()) > 0:
+                sleep(seconds)
 
     def pause(self, seconds: float) -> None:
         """Let nobody make a request for that long."""
-        self._move(lambda at, now: max(at, now + seconds))
+        with self._opened() as (file, at, now):
+            self._write(file, max(at, now + seconds))
 
-    def _move(self, following: Callable[[float, float], float]) -> float:
-        """Move the moment of the next request on; the moment that it was, or now."""
-        with self._lock, self._path.open("a+") as file:
+    def _try(self) -> float:
+        """Take the next request, if it may be made now; else how many seconds away that is."""
+        with self._opened() as (file, at, now):
+            if at <= now:
+                self._write(file, now + self._seconds)
+            return at - now
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[IO[str], float, float]]:
+        """The file, held; when it says that the next request may be made, and the time."""
+        with self._path.open("a+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
             text, now = file.read(), time.monotonic()
             # A moment far ahead was written before the machine was started again.
-            at = float(text) if text and float(text) < now + 2 * FARTHEST else 0.0
-            file.seek(0)
-            file.truncate()
-            file.write(repr(following(at, now)))
-            return max(at, now)
+            yield file, float(text) if text and float(text) < now + 2 * FARTHEST else 0.0, now
+
+    @staticmethod
+    def _write(file: IO[str], at: float) -> None:
+        file.seek(0)
+        file.truncate()
+        file.write(repr(at))
 
 
 class Client:
@@ -215,7 +233,7 @@ class Client:
             if attempt:
                 self._sleep(self._chance.uniform(0.5, 1) * min(LONGEST_WAIT, self._backoff * 2 ** (attempt - 1)))
             self._spend()
-            self._sleep(self._pace.take())
+            self._pace.wait(self._sleep)
             with self._lock:
                 self.requests += 1
             try:

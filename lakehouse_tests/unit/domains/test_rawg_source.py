@@ -6,7 +6,9 @@ import logging
 import socket
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,7 +102,24 @@ def test_the_pace_is_kept_by_all_who_ask_with_the_same_file(tmp_path: Path) -> N
 
 def test_a_moment_from_before_the_machine_was_started_is_forgotten(tmp_path: Path) -> None:
     (tmp_path / "pace").write_text("99999999999.0")
-    assert Pace(10, tmp_path / "pace").take() == 0
+    Pace(10, tmp_path / "pace").wait(lambda seconds: pytest.fail(f"it waits for {seconds} s"))
+
+
+def test_who_comes_late_does_not_make_two_requests_come_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    sent: list[float] = []
+    monkeypatch.setattr("lakehouse.domains.rawg.source.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def oversleep(seconds: float) -> None:
+        now[0] += seconds + (0.55 if len(sent) == 1 else 0)
+
+    pace = Pace(10, tmp_path / "pace")
+    for _ in range(5):
+        pace.wait(oversleep)
+        sent.append(now[0])
+    assert [later - earlier for earlier, later in pairwise(sent)] == pytest.approx([0.65, 0.1, 0.1, 0.1])
 
 
 @pytest.mark.parametrize("key", ["", "another"])
