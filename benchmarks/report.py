@@ -59,7 +59,7 @@ def render(results: list[Result]) -> str:
 
 NAMES = (
     *("microbatch", "ingestion", "latency", "history", "compaction", "backfill", "streaming", "growth", "dimension"),
-    *("http_ingest", "serving", "visible", "mtg"),
+    *("http_ingest", "serving", "visible", "mtg", "rawg"),
 )
 
 
