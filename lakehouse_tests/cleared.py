@@ -6,13 +6,13 @@ import time
 
 from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.adapters.kafka.client import describe_topic, open_admin
-from lakehouse.naming import DEAD_LETTERS, TABLES, TOPICS, Domain
+from lakehouse.naming import DEAD_LETTERS, PULLS, TABLES, TOPICS, Domain
 from lakehouse.settings import load
 from lakehouse_tests.conftest import Stack
 
 
 def clear(stack: Stack, domain: Domain) -> None:
-    """Drop a domain's tables and topics, and the letters about these.
+    """Drop a domain's tables and topics, the letters about these, and what was pulled of an API of its name.
 
     A topic that is made again begins at offset 0, and a record at the place of one that was refused is taken to be
     that one: a letter that stays would cost a test that comes later its message.
@@ -28,5 +28,8 @@ def clear(stack: Stack, domain: Domain) -> None:
         if table.domain is domain and catalog.table_exists(table.identifier):
             catalog.drop_table(table.identifier)
     if catalog.table_exists(DEAD_LETTERS.identifier):
-        marks = ", ".join("?" for _ in names)
-        stack.sql(f"delete from iceberg.bronze.dead_letters where kafka_topic in ({marks})", *names)
+        sources = [str(domain), *names]
+        marks = ", ".join("?" for _ in sources)
+        stack.sql(f"delete from {DEAD_LETTERS.sql} where coalesce(kafka_topic, source) in ({marks})", *sources)
+    if catalog.table_exists(PULLS.identifier):
+        stack.sql(f"delete from {PULLS.sql} where source = ?", str(domain))

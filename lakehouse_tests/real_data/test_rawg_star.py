@@ -15,7 +15,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from lakehouse.naming import Domain
 from lakehouse_tests import rawg_marts
+from lakehouse_tests.cleared import clear
 from lakehouse_tests.conftest import REAL_DATA, Stack, questions_of_the_readme
 from lakehouse_tests.integration.test_rawg_models import MODELS, STAR, version_of
 from lakehouse_tests.rawg_marts import Rows, Version, current, members, typed
@@ -90,6 +92,7 @@ def star(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
     from lakehouse.domains.rawg.windows import ROOTS
     from lakehouse.settings import load
 
+    clear(stack, Domain.RAWG)  # games of other tests would be missed, and asked for one by one
     items = read(Path(os.environ[REAL_DATA]) / "rawg")
     site = Site(game_of(item, created=number) for number, item in items.items())
     with running(site, Trouble(failing=0.01, seed=2)) as server, pytest.MonkeyPatch.context() as patch:
