@@ -373,7 +373,7 @@ class Settings(BaseSettings):
     mtg_sets: str = Field(
         "all",
         validation_alias=_names("mtg_sets"),
-        description="Magic's sets that the daily job takes: codes with commas between, or `all`.",
+        description="Magic's sets that the daily job takes: codes with commas between, or `all`; `ALL` is Alliances.",
     )
 
     s3_endpoint: str = Field(

@@ -100,14 +100,14 @@ class Sent:
 
 
 def wanted(sets: str, *, prices: bool) -> Wanted:
-    """What is named by codes of sets with commas between, or `all`.
+    """What is named by codes of sets with commas between, or by `all`; in capitals that is the code of Alliances.
 
     Raises:
         LakehouseError: something is no code.
     """
-    codes = [code.strip().upper() for code in sets.split(",") if code.strip()]
-    if codes == ["ALL"]:
+    if sets.strip() == "all":
         return Wanted(None, prices)
+    codes = [code.strip().upper() for code in sets.split(",") if code.strip()]
     for code in codes:
         file_of_set(code)
     return Wanted(tuple(dict.fromkeys(codes)), prices)
