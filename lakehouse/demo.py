@@ -212,7 +212,9 @@ def _take_builds(settings: Settings, console: Console) -> None:
     with TemporaryDirectory(prefix="lakehouse-demo-") as folder:
         first, second = make_builds(Path(folder), datetime.now(UTC).date())
         with serving(first) as shelf:
-            there = settings.model_copy(update={"mtgjson_url": shelf.address})
+            # Files of builds that are made up do not belong among those of real ones.
+            kept = str(settings.raw_folder / "demo")
+            there = settings.model_copy(update={"mtgjson_url": shelf.address, "raw": kept})
             for build in (first, second):
                 shelf.folder = build
                 _build(there, console, "mtg_daily", f"Spark and dbt on Trino, of the build of {build.name}")

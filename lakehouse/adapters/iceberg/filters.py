@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from pyiceberg.expressions import BooleanExpression, EqualTo, GreaterThanOrEqual, In, LessThan, LessThanOrEqual
+from pyiceberg.expressions import (
+    BooleanExpression,
+    EqualTo,
+    GreaterThanOrEqual,
+    In,
+    LessThan,
+    LessThanOrEqual,
+    StartsWith,
+)
 
 
 def equal(column: str, value: str | int | date) -> BooleanExpression:
@@ -26,6 +34,11 @@ def less(column: str, value: str | int) -> BooleanExpression:
 def among(column: str, values: Sequence[str]) -> BooleanExpression:
     """Rows whose column has one of the values."""
     return In(column, values)  # type: ignore[call-arg,arg-type]
+
+
+def begins_with(column: str, text: str) -> BooleanExpression:
+    """Rows whose column begins with a text."""
+    return StartsWith(column, text)  # type: ignore[call-arg,arg-type]
 
 
 def at_most(column: str, value: str | int) -> BooleanExpression:

@@ -15,17 +15,16 @@ from lakehouse.orchestration.streams import build_stream
 
 def has_begun() -> bool:
     """Whether a build was ever taken from the server that the settings name: nobody else wants one every night."""
-    from pyiceberg.expressions import StartsWith
-
     from lakehouse import settings as settings_module
     from lakehouse.adapters.iceberg.catalog import connect, find_table
+    from lakehouse.adapters.iceberg.filters import begins_with
     from lakehouse.naming import MTG_BUILDS
 
     settings = settings_module.load()
     table = find_table(connect(settings), MTG_BUILDS)
     if table is None:
         return False
-    from_there = StartsWith("source_url", settings.mtgjson_url)  # type: ignore[call-arg,arg-type]
+    from_there = begins_with("source_url", settings.mtgjson_url)
     return bool(table.scan(row_filter=from_there, selected_fields=("part",), limit=1).to_arrow().num_rows)
 
 

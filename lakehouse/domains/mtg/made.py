@@ -28,6 +28,8 @@ _NOUNS = ("Lantern", "Heron", "Orchard", "Ferryman", "Clockmaker", "Tide", "Furn
 _TYPES = (("Creature", "Heron"), ("Creature", "Smith"), ("Instant", None), ("Sorcery", None), ("Artifact", "Lantern"))
 _RARITIES = (("common", 8), ("uncommon", 5), ("rare", 3), ("mythic", 1))
 _PROVIDERS = (("paper", "northshop", "USD"), ("paper", "eastmarket", "EUR"), ("mtgo", "ticketer", "USD"))
+VERSION = "made"
+"""What the builds' versions begin with: none of MTGJSON's does."""
 _NAMESPACE = uuid.UUID("6f0c7f4e-0d5d-5e7d-9a35-2f9b7d0f4c11")
 
 
@@ -52,7 +54,7 @@ def make_builds(folder: Path, today: date, *, cards: int = 60, sets: int = len(S
     for day, told in ((yesterday, first), (today, second)):
         prices = _prices(told, [day], seed)
         history = _prices(told, [day - timedelta(days=back) for back in range(3)], seed)
-        folders.append(write_build(folder / str(day), str(day), f"5.3.0+{day:%Y%m%d}", told, prices, history))
+        folders.append(write_build(folder / str(day), str(day), f"{VERSION}+{day:%Y%m%d}", told, prices, history))
     return folders
 
 

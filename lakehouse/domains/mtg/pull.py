@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+from pyiceberg.expressions import And
 
 from lakehouse.adapters.iceberg.catalog import ensure_table
-from lakehouse.adapters.iceberg.filters import equal
+from lakehouse.adapters.iceberg.filters import begins_with, equal
+from lakehouse.adapters.iceberg.history import ALL_ROWS
 from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.contract import Contract
 from lakehouse.domains.mtg.changes import Messages, find_changes
@@ -46,6 +47,7 @@ from lakehouse.ledger.feed import Feed
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
+    from pyiceberg.expressions import BooleanExpression
 
     from lakehouse.settings import Settings
 
@@ -125,7 +127,7 @@ def pull(
     client = _client(settings)
     for attempt in range(1, ATTEMPTS + 1):
         build = client.newest()
-        missing = _missing(catalog, build, what)
+        missing = _missing(catalog, client, build, what)
         if not missing.sets and missing.sets is not None and not missing.prices:
             return Pulled(build)
         try:
@@ -181,14 +183,14 @@ def take_again(
 
 def changed_files(settings: Settings, catalog: Catalog) -> tuple[int, list[str]]:
     """How many files of the newest build that was taken are kept, and which are not what was received."""
-    columns = ("build_date", "source_url", "source_sha256", "taken_at")
-    rows = ensure_table(catalog, BUILD_RECORD).scan(selected_fields=columns).to_arrow()
-    if not rows.num_rows:
+    client = _client(settings)
+    rows = _taken(catalog, client, ("build_date", "source_sha256", "taken_at"))
+    if not rows:
         return 0, []
-    newest = pc.max(rows["build_date"])
-    of_newest = rows.filter(pc.equal(rows["build_date"], newest)).sort_by("taken_at").to_pylist()
+    newest = max(row["build_date"] for row in rows)
+    of_newest = sorted((row for row in rows if row["build_date"] == newest), key=lambda row: row["taken_at"])
     said = {row["source_url"].rpartition("/")[2]: row["source_sha256"] for row in of_newest}
-    kept = {file.path.name: file for file in _client(settings).kept(newest.as_py()).values()}
+    kept = {file.path.name: file for file in client.kept(newest).values()}
     known = {name: file for name, file in kept.items() if name in said}
     return len(known), sorted(name for name, file in known.items() if file.digest() != said[name])
 
@@ -197,11 +199,18 @@ def _client(settings: Settings) -> MtgJson:
     return MtgJson(settings.mtgjson_url, settings.raw_folder / "mtg")
 
 
-def _missing(catalog: Catalog, build: Build, wanted: Wanted) -> Wanted:
+def _taken(
+    catalog: Catalog, client: MtgJson, columns: Sequence[str], row_filter: BooleanExpression = ALL_ROWS
+) -> list[dict[str, Any]]:
+    """What was taken from the client's server; another one's builds are others, whatever their days and versions."""
+    from_there = And(row_filter, begins_with("source_url", client.url))
+    scan = ensure_table(catalog, BUILD_RECORD).scan(from_there, selected_fields=(*columns, "source_url"))
+    return scan.to_arrow().to_pylist()  # type: ignore[no-any-return]
+
+
+def _missing(catalog: Catalog, client: MtgJson, build: Build, wanted: Wanted) -> Wanted:
     """What of a build was not taken yet."""
-    of_day = equal("build_date", build.date.isoformat())
-    columns = ("part", "build_version")
-    rows = ensure_table(catalog, BUILD_RECORD).scan(row_filter=of_day, selected_fields=columns).to_arrow().to_pylist()
+    rows = _taken(catalog, client, ("part", "build_version"), equal("build_date", build.date.isoformat()))
     taken = {row["part"] for row in rows if row["build_version"] == build.version}
     sets: tuple[str, ...] | None
     if wanted.sets is None:
@@ -224,7 +233,7 @@ def _fetch(
         _require_known(catalog, gone, list(there))
         names += [file_of_set(code) for code in wanted.sets if code in there]
     if wanted.prices:
-        names.append(PRICES_TODAY if _has_prices(catalog) else ALL_PRICES)
+        names.append(PRICES_TODAY if _has_prices(catalog, client) else ALL_PRICES)
     return client.fetch(names, build, progress.on_bytes), gone
 
 
@@ -237,9 +246,8 @@ def _require_known(catalog: Catalog, gone: Sequence[Part], there: Sequence[str])
             raise LakehouseError(f"MTGJSON has no set {code}{hint}")
 
 
-def _has_prices(catalog: Catalog) -> bool:
-    taken = ensure_table(catalog, BUILD_RECORD).scan(row_filter=equal("part", ALL_PRICES), limit=1)
-    return bool(taken.to_arrow().num_rows)
+def _has_prices(catalog: Catalog, client: MtgJson) -> bool:
+    return bool(_taken(catalog, client, ("part",), equal("part", ALL_PRICES)))
 
 
 def _take(

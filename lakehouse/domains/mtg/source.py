@@ -129,7 +129,7 @@ class MtgJson:
             timeout: Seconds to connect, and between two pieces of data.
             backoff: Seconds after the first failure.
         """
-        self._url, self._folder, self._ending, self._timeout, self._backoff = url, folder, ending, timeout, backoff
+        self.url, self._folder, self._ending, self._timeout, self._backoff = url, folder, ending, timeout, backoff
         self._session = requests.Session()
         self._session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
         retries = Retry(
@@ -153,7 +153,7 @@ class MtgJson:
             told = msgspec.json.decode(self._small("Meta.json"))["data"]
             return Build(date.fromisoformat(told["date"]), str(told["version"]))
         except (ValueError, KeyError, TypeError, _Broken) as error:
-            raise LakehouseError(f"{self._url}Meta.json does not say what build there is: {error!r}") from None
+            raise LakehouseError(f"{self.url}Meta.json does not say what build there is: {error!r}") from None
 
     def fetch(self, names: Sequence[str], build: Build, on_bytes: OnBytes = lambda come, expected: None) -> list[Kept]:
         """Files of a build, a few at a time; those that are kept already are not asked for.
@@ -204,7 +204,7 @@ class MtgJson:
 
     def _as_kept(self, name: str, path: Path, digest: str) -> Kept:
         fetched = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        return Kept(name, path, f"{self._url}{path.name}", digest, fetched)
+        return Kept(name, path, f"{self.url}{path.name}", digest, fetched)
 
     def _fetch(self, name: str, build: Build, on_bytes: OnBytes) -> Kept:
         target = self._folder / build.date.isoformat() / f"{name}{self._ending}"
@@ -227,7 +227,7 @@ class MtgJson:
                 problem = error
         else:
             raise LakehouseError(
-                f"{self._url}{target.name} did not come whole and right in {ATTEMPTS} attempts; at last {problem}"
+                f"{self.url}{target.name} did not come whole and right in {ATTEMPTS} attempts; at last {problem}"
                 ". Nothing of it was taken; what was there stays. Try again later"
             )
         kept = self._as_kept(name, part, digest)
@@ -251,7 +251,7 @@ class MtgJson:
             _Broken: it broke off while it was read.
             LakehouseError: there is none.
         """
-        url = f"{self._url}{name}"
+        url = f"{self.url}{name}"
         try:
             answer = self._session.get(url, headers=headers, timeout=self._timeout, stream=True)
         except requests.exceptions.RetryError:

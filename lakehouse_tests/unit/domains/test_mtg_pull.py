@@ -1,8 +1,76 @@
 """Which files of a build are taken, from which server, and which of them are refused."""
 
-import pytest
+from __future__ import annotations
 
-from lakehouse.domains.mtg.pull import Wanted, wanted
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+
+from lakehouse.contracts.contract import Contract
+from lakehouse.domains.mtg import pull as pulling
+from lakehouse.domains.mtg.changes import Messages
+from lakehouse.domains.mtg.made import make_builds
+from lakehouse.domains.mtg.pull import Pulled, Sent, Wanted, changed_files, pull, wanted
+from lakehouse.domains.mtg.server import Shelf, serving
+from lakehouse.ledger.feed import Feed
+from lakehouse.settings import Settings, load
+from lakehouse_tests.magic import Lake
+
+DAY, NEXT = date(2026, 3, 1), date(2026, 3, 2)
+EVERYTHING = Wanted(None, prices=True)
+
+
+@dataclass
+class Nights:
+    """Pulls from servers, one build each time; what is sent waits here, in place of Kafka, until it is landed."""
+
+    lake: Lake
+    settings: Settings
+    builds: dict[date, Path]
+    waiting: list[tuple[Contract, bytes]] = field(default_factory=list)
+
+    def land_all(self, *_: Any) -> None:
+        for contract, value in self.waiting:
+            self.lake.land(contract, [value])
+        self.waiting.clear()
+
+    def send(self, _: Settings, feed: Feed, found: Messages, *__: Any) -> Sent:
+        values = [value for batch in found.batches for value in batch.column("value").to_pylist()]
+        self.waiting += [(feed.contract, value.encode()) for value in values]
+        return Sent(found.changed, found.gone, found.said_again)
+
+    @contextmanager
+    def server(self) -> Iterator[Shelf]:
+        """A server that knows the first build."""
+        with serving(self.builds[DAY]) as shelf:
+            yield shelf
+
+    def at(self, shelf: Shelf) -> Settings:
+        return self.settings.model_copy(update={"mtgjson_url": shelf.address})
+
+    def take(self, shelf: Shelf, day: date = DAY, what: Wanted = EVERYTHING) -> Pulled:
+        shelf.folder = self.builds[day]
+        shelf.requests.clear()
+        return pull(self.at(shelf), self.lake.catalog, what, run_id="tests")
+
+
+@pytest.fixture
+def nights(catalog: SqlCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nights:
+    folders = make_builds(tmp_path / "made", NEXT, cards=3, sets=2)
+    made = Nights(Lake(catalog, tmp_path), load(home=tmp_path / "home"), dict(zip((DAY, NEXT), folders, strict=True)))
+    monkeypatch.setattr(pulling, "land_all", made.land_all)
+    monkeypatch.setattr(pulling, "_send", made.send)
+    return made
+
+
+def asked(shelf: Shelf) -> set[str]:
+    return {request.name.partition(".")[0] for request in shelf.requests}
 
 
 @pytest.mark.parametrize(
@@ -11,3 +79,23 @@ from lakehouse.domains.mtg.pull import Wanted, wanted
 )
 def test_all_is_every_set_and_in_capitals_the_code_of_one(said: str, sets: tuple[str, ...] | None) -> None:
     assert wanted(said, prices=True) == Wanted(sets, prices=True)
+
+
+def test_what_was_taken_is_not_taken_again(nights: Nights) -> None:
+    with nights.server() as shelf:
+        assert nights.take(shelf).parts
+        assert nights.take(shelf).parts == []
+        assert asked(shelf) == {"Meta"}
+
+
+def test_a_build_of_another_server_is_taken_though_it_has_the_same_day_and_version(nights: Nights) -> None:
+    with nights.server() as one, nights.server() as other:
+        nights.take(one)
+        assert nights.take(other).parts
+        assert changed_files(nights.at(other), nights.lake.catalog) == (2, [])
+
+
+def test_files_of_another_server_are_not_those_that_are_looked_at(nights: Nights) -> None:
+    with nights.server() as one, nights.server() as other:
+        nights.take(one)
+        assert changed_files(nights.at(other), nights.lake.catalog) == (0, [])
