@@ -34,7 +34,10 @@ def pull_build(
     ] = None,
     all_sets: Annotated[bool, typer.Option("--all", help="All sets: one file of more than 100 MB.")] = False,
     prices: Annotated[
-        bool, typer.Option("--prices", help="Prices: of today, the first time of the last 90 days.")
+        bool,
+        typer.Option(
+            "--prices", help="Prices: of today; at first, or after days that were missed, of the last 90 days."
+        ),
     ] = False,
 ) -> None:
     """Take MTGJSON's newest build: download it, and send what is new since the build before to Kafka.

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ import pyarrow as pa
 from pyiceberg.expressions import And
 
 from lakehouse.adapters.iceberg.catalog import ensure_table
-from lakehouse.adapters.iceberg.filters import begins_with, equal
+from lakehouse.adapters.iceberg.filters import among, begins_with, equal
 from lakehouse.adapters.iceberg.history import ALL_ROWS
 from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.contract import Contract
@@ -233,7 +233,7 @@ def _fetch(
         _require_known(catalog, gone, list(there))
         names += [file_of_set(code) for code in wanted.sets if code in there]
     if wanted.prices:
-        names.append(PRICES_TODAY if _has_prices(catalog, client) else ALL_PRICES)
+        names.append(PRICES_TODAY if _has_prices_before(catalog, client, build) else ALL_PRICES)
     return client.fetch(names, build, progress.on_bytes), gone
 
 
@@ -246,8 +246,12 @@ def _require_known(catalog: Catalog, gone: Sequence[Part], there: Sequence[str])
             raise LakehouseError(f"MTGJSON has no set {code}{hint}")
 
 
-def _has_prices(catalog: Catalog, client: MtgJson) -> bool:
-    return bool(_taken(catalog, client, ("part",), equal("part", ALL_PRICES)))
+def _has_prices_before(catalog: Catalog, client: MtgJson, build: Build) -> bool:
+    """Whether there are prices up to the day before a build: those of nights that were missed are in `ALL_PRICES`."""
+    rows = _taken(catalog, client, ("build_date", "last_date"), among("part", _PRICES))
+    # A day after that of its build is a mistake of the file.
+    days = [min(row["last_date"], row["build_date"]) for row in rows if row["last_date"]]
+    return bool(days) and build.date - max(days) <= timedelta(days=1)
 
 
 def _take(

@@ -18,11 +18,12 @@ from lakehouse.domains.mtg.changes import Messages
 from lakehouse.domains.mtg.made import make_builds
 from lakehouse.domains.mtg.pull import Pulled, Sent, Wanted, changed_files, pull, wanted
 from lakehouse.domains.mtg.server import Shelf, serving
+from lakehouse.domains.mtg.source import ALL_PRICES, PRICES_TODAY
 from lakehouse.ledger.feed import Feed
 from lakehouse.settings import Settings, load
 from lakehouse_tests.magic import Lake
 
-DAY, NEXT = date(2026, 3, 1), date(2026, 3, 2)
+EARLIER, DAY, NEXT = date(2026, 2, 27), date(2026, 3, 1), date(2026, 3, 2)
 EVERYTHING = Wanted(None, prices=True)
 
 
@@ -62,8 +63,9 @@ class Nights:
 
 @pytest.fixture
 def nights(catalog: SqlCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nights:
-    folders = make_builds(tmp_path / "made", NEXT, cards=3, sets=2)
-    made = Nights(Lake(catalog, tmp_path), load(home=tmp_path / "home"), dict(zip((DAY, NEXT), folders, strict=True)))
+    folders = [folder for day in (EARLIER, NEXT) for folder in make_builds(tmp_path / "made", day, cards=3, sets=2)]
+    builds = {date.fromisoformat(folder.name): folder for folder in folders}
+    made = Nights(Lake(catalog, tmp_path), load(home=tmp_path / "home"), builds)
     monkeypatch.setattr(pulling, "land_all", made.land_all)
     monkeypatch.setattr(pulling, "_send", made.send)
     return made
@@ -99,3 +101,20 @@ def test_files_of_another_server_are_not_those_that_are_looked_at(nights: Nights
     with nights.server() as one, nights.server() as other:
         nights.take(one)
         assert changed_files(nights.at(other), nights.lake.catalog) == (0, [])
+
+
+def test_the_prices_of_ninety_days_are_taken_at_first_and_then_those_of_the_day(nights: Nights) -> None:
+    prices = Wanted(prices=True)
+    with nights.server() as shelf:
+        nights.take(shelf, DAY, prices)
+        assert asked(shelf) == {"Meta", ALL_PRICES}
+        nights.take(shelf, NEXT, prices)
+        assert asked(shelf) == {"Meta", PRICES_TODAY}
+
+
+def test_after_nights_that_were_missed_the_prices_of_ninety_days_are_taken_again(nights: Nights) -> None:
+    prices = Wanted(prices=True)
+    with nights.server() as shelf:
+        nights.take(shelf, EARLIER, prices)
+        nights.take(shelf, NEXT, prices)
+        assert asked(shelf) == {"Meta", ALL_PRICES}
