@@ -40,11 +40,11 @@ def pull_build(
         ),
     ] = False,
 ) -> None:
-    """Take MTGJSON's newest build: download it, and send what is new since the build before to Kafka.
+    """Take MTGJSON's newest build: download it, send what is new to Kafka, and land it in bronze.
 
-    Dagster's sensor lands it in bronze seconds later; the job mtg_daily, every night at 3 (UTC), does all of this and
-    makes silver and gold. What was taken of a build is not downloaded again. The files are kept in raw/mtg, a folder a
-    build; `lakehouse backfill mtg` takes builds again from there. Repeating it after it was ended is harmless.
+    The job mtg_daily, every night at 3 (UTC), does all of this and makes silver and gold. What was taken of a build is
+    not downloaded again. The files are kept in raw/mtg, a folder a build; `lakehouse backfill mtg` takes builds again
+    from there. Repeating it after it was ended is harmless.
 
     Examples: lakehouse mtg pull --sets NEO,MH2 --prices; lakehouse mtg pull --all --prices
     """

@@ -108,7 +108,7 @@ BUILD_RECORD = Contract(
     version=1,
     description=(
         "What was taken of which of MTGJSON's builds: one row a build and set, and one a build and file of all sets or"
-        " of prices, once all messages about it are on the topics. What has a row here is not downloaded again."
+        " of prices, once all messages about it are in bronze. What has a row here is not downloaded again."
         " Append-only; what was taken again has more rows."
     ),
     fields=(
@@ -129,7 +129,7 @@ BUILD_RECORD = Contract(
         Column("source_url", Type.STRING, "File it was taken from."),
         Column("source_sha256", Type.STRING, "Checksum of that file, which the server said as well."),
         Column("fetched_at", Type.TIMESTAMP, "When that file was complete (UTC)."),
-        Column("taken_at", Type.TIMESTAMP, "When its messages were acknowledged (UTC)."),
+        Column("taken_at", Type.TIMESTAMP, "When its messages were in bronze (UTC)."),
     ),
     partition_by=(),
 )

@@ -1,7 +1,7 @@
 """Taking a build of MTGJSON: fetch, parse, compare with what is known, send what is new, and write down what was taken.
 
 Any run may be killed or repeated: what is on the topics already is landed first and not sent again, and a build counts
-as taken when all its messages are acknowledged.
+as taken when all its messages are in bronze.
 """
 
 from __future__ import annotations
@@ -264,7 +264,7 @@ def _take(
     run_id: str,
     progress: Progress,
 ) -> Pulled:
-    """Parse files of a build, send what is new, and write down that it was taken."""
+    """Parse files of a build, send what is new, land it, and write down that it was taken."""
     pulled = Pulled(build, list(gone))
     with tempfile.TemporaryDirectory(prefix="lakehouse-mtg-") as name:
         folder = Path(name)
@@ -275,6 +275,8 @@ def _take(
             if parts:
                 found = find_changes(catalog, feed.contract, spools[feed.contract.name], build, parts, folder)
                 pulled.sent[feed.topic_name] = _send(settings, feed, found, progress)
+    # Of a card's days of prices, which have one key, compaction would leave the last one alone.
+    land_all(settings, catalog, run_id)
     _write_down(catalog, build, pulled.parts)
     return pulled
 

@@ -15,11 +15,13 @@ from pyiceberg.catalog.sql import SqlCatalog
 from lakehouse.contracts.contract import Contract
 from lakehouse.domains.mtg import pull as pulling
 from lakehouse.domains.mtg.changes import Messages
+from lakehouse.domains.mtg.feeds import FEEDS
 from lakehouse.domains.mtg.made import make_builds
 from lakehouse.domains.mtg.pull import Pulled, Sent, Wanted, changed_files, pull, wanted
 from lakehouse.domains.mtg.server import Shelf, serving
 from lakehouse.domains.mtg.source import ALL_PRICES, PRICES_TODAY
 from lakehouse.ledger.feed import Feed
+from lakehouse.naming import MTG_PRICES, TableName
 from lakehouse.settings import Settings, load
 from lakehouse_tests.magic import Lake
 
@@ -37,8 +39,8 @@ class Nights:
     waiting: list[tuple[Contract, bytes]] = field(default_factory=list)
 
     def land_all(self, *_: Any) -> None:
-        for contract, value in self.waiting:
-            self.lake.land(contract, [value])
+        for feed in FEEDS:
+            self.lake.land(feed.contract, [value for contract, value in self.waiting if contract is feed.contract])
         self.waiting.clear()
 
     def send(self, _: Settings, feed: Feed, found: Messages, *__: Any) -> Sent:
@@ -51,6 +53,10 @@ class Nights:
         """A server that knows the first build."""
         with serving(self.builds[DAY]) as shelf:
             yield shelf
+
+    def rows(self, table: TableName, column: str) -> list[Any]:
+        found: list[Any] = self.lake.catalog.load_table(table.identifier).scan().to_arrow()[column].to_pylist()
+        return found
 
     def at(self, shelf: Shelf) -> Settings:
         return self.settings.model_copy(update={"mtgjson_url": shelf.address})
@@ -118,3 +124,10 @@ def test_after_nights_that_were_missed_the_prices_of_ninety_days_are_taken_again
         nights.take(shelf, EARLIER, prices)
         nights.take(shelf, NEXT, prices)
         assert asked(shelf) == {"Meta", ALL_PRICES}
+
+
+def test_what_counts_as_taken_is_in_bronze(nights: Nights) -> None:
+    with nights.server() as shelf:
+        nights.take(shelf, NEXT)
+    assert nights.waiting == []
+    assert DAY in set(nights.rows(MTG_PRICES, "price_date"))
