@@ -19,7 +19,7 @@ import pyarrow as pa
 from pyiceberg.expressions import And
 
 from lakehouse.adapters.iceberg.catalog import ensure_table
-from lakehouse.adapters.iceberg.filters import among, begins_with, equal
+from lakehouse.adapters.iceberg.filters import among, at_most, begins_with, equal
 from lakehouse.adapters.iceberg.history import ALL_ROWS
 from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.contract import Contract
@@ -269,6 +269,7 @@ def _take(
     with tempfile.TemporaryDirectory(prefix="lakehouse-mtg-") as name:
         folder = Path(name)
         spools = _parse(client, files, pulled.parts, folder, progress)
+        _require_cards(catalog, client, build, pulled.parts)
         land_all(settings, catalog, run_id)
         for feed in FEEDS:
             parts = [part for part in pulled.parts if (part.name in _PRICES) == (feed is PRICES)]
@@ -306,6 +307,25 @@ def _parse(
             if file.name == ALL_PRINTINGS:
                 parts.append(Part(ALL_PRINTINGS, file, sum(part.items for part in found)))
     return {name: spool.path for name, spool in spools.items()}
+
+
+def _require_cards(catalog: Catalog, client: MtgJson, build: Build, parts: Sequence[Part]) -> None:
+    """Refuse the file of a set that lists no card though it says that it has some, and had some: they are not gone.
+
+    Raises:
+        UnreadableFileError: naming the first of these sets.
+    """
+    empty = {part.name: part for part in parts if part.declared_items and not part.items}
+    if not empty:
+        return
+    before = And(among("part", list(empty)), at_most("build_date", build.date.isoformat()))
+    rows = ensure_table(catalog, BUILD_RECORD).scan(before, selected_fields=("part", "items")).to_arrow().to_pylist()
+    for name in sorted({row["part"] for row in rows if row["items"]}):
+        client.refuse(empty[name].source)
+        raise UnreadableFileError(
+            f"{empty[name].source.url} is what its checksum says, but lists none of the {empty[name].declared_items}"
+            f" cards that {name} has. What was there stays"
+        )
 
 
 def land_all(settings: Settings, catalog: Catalog, run_id: str) -> None:

@@ -329,18 +329,28 @@ def read_meta(kept: Kept) -> Build | None:
         return None
 
 
-def read_sets(kept: Kept) -> Iterator[tuple[str, Any]]:
+def read_sets(kept: Kept) -> Iterator[tuple[str, dict[str, Any]]]:
     """Code and object of each set in a file, one after the other: of `AllPrintings` or of a set's own file.
 
     Raises:
-        UnreadableFileError: it is no JSON, or ends too soon.
+        UnreadableFileError: it is no JSON, ends too soon, or holds no set, or something that is none: what it does not
+            say would be taken for gone.
     """
+    has_any = False
     with _opened(kept) as file:
         if kept.name == ALL_PRINTINGS:
-            yield from ijson.kvitems(file, "data", use_float=True)
-            return
-        for told in ijson.items(file, "data", use_float=True):
-            yield str(told.get("code")) if isinstance(told, dict) else kept.name, told
+            found = ijson.kvitems(file, "data", use_float=True)
+        else:
+            found = ((_member(told, "code"), told) for told in ijson.items(file, "data", use_float=True))
+        for code, told in found:
+            if not isinstance(code, str) or not isinstance(told, dict):
+                raise UnreadableFileError(
+                    f"{kept.url} is what its checksum says, but something in it is no set: {code}"
+                )
+            has_any = True
+            yield code, told
+    if not has_any:
+        raise UnreadableFileError(f"{kept.url} is what its checksum says, but holds no set")
 
 
 def read_prices(kept: Kept) -> Iterator[tuple[str, Any]]:
@@ -365,6 +375,10 @@ def read_set_list(kept: Kept) -> dict[str, Any]:
             for told in ijson.items(file, "data.item")
             if isinstance(told, dict) and "code" in told
         }
+
+
+def _member(told: Any, name: str) -> Any:
+    return told.get(name) if isinstance(told, dict) else None
 
 
 @contextmanager

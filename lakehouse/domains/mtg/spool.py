@@ -110,13 +110,13 @@ def spool_sets(
     for file in files:
         for code, told in read_sets(file):
             on_set(code)
-            found = told.pop("cards", None) if isinstance(told, dict) else None
+            found = told.pop("cards", None)
             listed = found if isinstance(found, list) else []
             for card in listed:
                 _add_card(cards, code, card)
             payload = _encode(told)
             sets.add(code, _sha256(payload), payload.decode())
-            declared = told.get("totalSetSize") if isinstance(told, dict) else None
+            declared = told.get("totalSetSize")
             yield Part(code, file, len(listed), declared if isinstance(declared, int) else None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,15 +18,16 @@ from lakehouse.domains.mtg import pull as pulling
 from lakehouse.domains.mtg.changes import Messages
 from lakehouse.domains.mtg.feeds import FEEDS
 from lakehouse.domains.mtg.made import make_builds
-from lakehouse.domains.mtg.pull import Pulled, Sent, Wanted, changed_files, pull, wanted
-from lakehouse.domains.mtg.server import Shelf, serving
-from lakehouse.domains.mtg.source import ALL_PRICES, PRICES_TODAY
+from lakehouse.domains.mtg.pull import ATTEMPTS, Pulled, Sent, Wanted, changed_files, pull, wanted
+from lakehouse.domains.mtg.server import Json, Shelf, serving, write_build
+from lakehouse.domains.mtg.source import ALL_PRICES, ALL_PRINTINGS, PRICES_TODAY, UnreadableFileError
 from lakehouse.ledger.feed import Feed
-from lakehouse.naming import MTG_PRICES, TableName
+from lakehouse.naming import MTG_CARDS, MTG_PRICES, TableName
 from lakehouse.settings import Settings, load
-from lakehouse_tests.magic import Lake
+from lakehouse_tests.magic import Lake, card
 
 EARLIER, DAY, NEXT = date(2026, 2, 27), date(2026, 3, 1), date(2026, 3, 2)
+BOTH = (DAY, NEXT)
 EVERYTHING = Wanted(None, prices=True)
 
 
@@ -131,3 +133,55 @@ def test_what_counts_as_taken_is_in_bronze(nights: Nights) -> None:
         nights.take(shelf, NEXT)
     assert nights.waiting == []
     assert DAY in set(nights.rows(MTG_PRICES, "price_date"))
+
+
+def set_of(**members: Any) -> Json:
+    return {"code": "HRB", "name": "Harbours", "totalSetSize": 1, "cards": [card("a")], "tokens": []} | members
+
+
+@pytest.mark.parametrize(
+    ("what", "data"),
+    [
+        (Wanted(None), {"data": {}}),
+        (Wanted(None), {}),
+        (Wanted(None), {"data": {"HRB": None}}),
+        (Wanted(None), {"data": {"HRB": set_of(cards=[])}}),
+        (Wanted(("HRB",)), {}),
+        (Wanted(("HRB",)), {"data": {}}),
+        (Wanted(("HRB",)), {"data": set_of(cards=None)}),
+        (Wanted(("HRB",)), {"data": set_of(cards=[])}),
+    ],
+)
+def test_a_file_that_is_sound_but_says_nothing_is_refused_and_nothing_is_gone(
+    nights: Nights, tmp_path: Path, what: Wanted, data: Json
+) -> None:
+    nights.builds = {day: write_build(tmp_path / str(day), str(day), f"v{day}", {"HRB": set_of()}) for day in BOTH}
+    name = ALL_PRINTINGS if what.sets is None else "HRB"
+    meta = {"date": str(NEXT), "version": f"v{NEXT}"}
+    (nights.builds[NEXT] / f"{name}.json").write_text(json.dumps({"meta": meta} | data))
+    with nights.server() as shelf:
+        nights.take(shelf, DAY, what)
+        with pytest.raises(UnreadableFileError, match="is what its checksum says, but"):
+            nights.take(shelf, NEXT, what)
+        assert len(shelf.asked(rf"{name}\.json\.gz")) == ATTEMPTS
+    assert nights.waiting == []
+    assert nights.rows(MTG_CARDS, "is_deleted") == [False]
+    assert not list(nights.settings.raw_folder.rglob(f"{NEXT}/{name}.*"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "deleted"),
+    [
+        (set_of(cards=[]), set_of(cards=[]), []),
+        (set_of(), set_of(cards=[], totalSetSize=0), [False, True]),
+    ],
+)
+def test_a_set_may_have_no_cards_where_it_had_none_or_says_so(
+    nights: Nights, tmp_path: Path, before: Json, after: Json, deleted: list[bool]
+) -> None:
+    told = zip(BOTH, (before, after), strict=True)
+    nights.builds = {day: write_build(tmp_path / str(day), str(day), f"v{day}", {"HRB": one}) for day, one in told}
+    with nights.server() as shelf:
+        for day in BOTH:
+            nights.take(shelf, day, Wanted(("HRB",)))
+    assert sorted(nights.rows(MTG_CARDS, "is_deleted")) == deleted
