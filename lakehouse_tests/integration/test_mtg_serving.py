@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,18 @@ def test_prices_that_silver_no_longer_has_go(cards: Cards) -> None:
     check(cards, story, fewer)
 
 
+def test_a_price_of_a_day_that_has_not_come_makes_no_other_old(cards: Cards) -> None:
+    story, ahead = Story().tell(first_build()), date(2199, 1, 1)
+    cards.start(story, PRICES)
+    serving.load(cards.settings)
+    cards.sql("update mtg.card_prices set price_date = %s where uuid = 'odd-2'", ahead)
+    add_to_silver(cards.settings, Story(), [price("odd-1", "5.00", ahead), price("odd-2", "5.00")])
+    serving.load(cards.settings)
+    cards.sql("delete from mtg.card_prices where price_date = %s", ahead)
+    told = [one for one in PRICES if one.uuid != "odd-2"]
+    check(cards, story, [*told, price("odd-2", "5.00")])
+
+
 def test_prices_that_came_before_their_card_are_there_with_it(cards: Cards) -> None:
     story = Story().tell(first_build())
     cards.start(story, PRICES)
@@ -329,13 +342,14 @@ def test_what_spark_makes_of_builds_is_served(cards: Cards, lake: tuple[Lake, Wo
     bronze, work = lake
     one, two, three = card("1"), card("2"), card("3")
     changed = one | {"text": "changed", "legalities": {"modern": "Banned"}}
+    priced = partial(price, day=FIRST_BUILD)
     told: dict[int, list[Object]] = {}
     said: dict[int, list[Price]] = {}
     for day, build, prices in (
-        (1, [one, two, three], [price("1", "1.00"), price("2", "2.00"), price("1", "1.50", finish="foil")]),
-        (3, [changed, three | {"edhrecRank": 5}], [price("1", "1.10"), price("2", "2.00")]),
+        (1, [one, two, three], [priced("1", "1.00"), priced("2", "2.00"), priced("1", "1.50", finish="foil")]),
+        (3, [changed, three | {"edhrecRank": 5}], [priced("1", "1.10"), priced("2", "2.00")]),
         (2, [one | {"text": "between"}, two, three], []),
-        (4, [changed, two, three, card("4")], [price("4", "4.00", FIRST + timedelta(days=1))]),
+        (4, [changed, two, three, card("4")], [priced("4", "4.00", day=FIRST_BUILD + timedelta(days=1))]),
     ):
         told[day], said[day] = build, prices
         bronze.take(day, {"AAA": build}, as_mtgjson(prices) if prices else None)

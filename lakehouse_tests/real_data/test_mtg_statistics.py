@@ -243,9 +243,13 @@ def test_whatever_order_messages_come_in_every_number_is_that_of_the_newest(magi
     chance.shuffle(messages)
     stream.start(magic.settings, PIPELINE)
     magic.send([*messages, *chance.sample(messages, 200)])
-    for value in (None, b"", b"no JSON", b"[]", b'{"uuid": 5}', b'{"uuid": "u", "build_date": "2022-13-01"}'):
+    known = next(iter(after.values()))
+    early = json.dumps(gone(known, "2199-01-01")).encode()
+    for value in (None, b"", b"no JSON", b"[]", b'{"uuid": 5}', b'{"uuid": "u", "build_date": "2022-13-01"}', early):
         for topic in (CARDS, PRICES):
             magic.producer.send(topic, key=FOREIGN, value=value)
+    before_its_day = prices_of(known["uuid"], Decimal(9), FIRST_DAY + timedelta(days=99), FIRST_DAY, chance)
+    magic.producer.send(PRICES, key=FOREIGN, value=json.dumps(before_its_day).encode())
     magic.producer.flush()
     counted = magic.until_counted()
     assert sum(one["cards"] for one in counted.values()) == len(after)

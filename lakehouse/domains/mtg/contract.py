@@ -7,12 +7,16 @@ message is published when its object is another one than in the build before.
 
 from __future__ import annotations
 
-from lakehouse.contracts.contract import ID_LENGTH, Column, Contract, Type
+from lakehouse.contracts.contract import ID_LENGTH, Column, Contract, Rule, Type
 from lakehouse.contracts.lineage import INGESTED_AT, KAFKA_COORDINATES, RAW_PAYLOAD, REPLAYED_AT
 from lakehouse.naming import MTG_BUILDS, MTG_CARDS, MTG_PRICES, MTG_SETS
 
 VOLATILE = ("boosterTypes", "edhrecRank", "edhrecSaltiness", "purchaseUrls")
 """Members of a card that tell of its use and of shops, and change from day to day: they make no version of a card."""
+
+BUILD_AHEAD, PRICE_AHEAD = 2, 1
+"""Days that a build may be ahead of the clock (UTC), and a price ahead of its build. What is further ahead is a mistake
+that would hold before all that is right."""
 
 BUILD_DATE = Column("build_date", Type.DATE, "Day of MTGJSON's build (UTC).", required=True)
 BUILD_VERSION = Column(
@@ -46,6 +50,18 @@ def _payload(what: str) -> Column:
     return Column(RAW_PAYLOAD.name, Type.STRING, f"The message as received; {what}.")
 
 
+_BUILD_HAS_COME = Rule(
+    "BUILD_FROM_THE_FUTURE",
+    BUILD_DATE.name,
+    f"{BUILD_DATE.name} > cast(now() at time zone 'UTC' as date) + {BUILD_AHEAD}",
+    f"is more than {BUILD_AHEAD} days from now",
+)
+_PRICE_HAS_COME = Rule(
+    "PRICE_FROM_THE_FUTURE",
+    PRICE_DATE.name,
+    f"{PRICE_DATE.name} > {BUILD_DATE.name} + {PRICE_AHEAD}",
+    "is more than a day after that of the build",
+)
 _OF_KAFKA = (*KAFKA_COORDINATES, INGESTED_AT, REPLAYED_AT)
 
 SET_MESSAGE = Contract(
@@ -60,6 +76,7 @@ SET_MESSAGE = Contract(
     lineage=(_payload("its member `set` is MTGJSON's set without the cards, but with the tokens"), *_OF_KAFKA),
     partition_by=(),
     raw_payload=RAW_PAYLOAD.name,
+    rules=(_BUILD_HAS_COME,),
 )
 
 CARD_MESSAGE = Contract(
@@ -74,6 +91,7 @@ CARD_MESSAGE = Contract(
     lineage=(_payload("its member `card` is MTGJSON's card, but for the members in `volatile`"), *_OF_KAFKA),
     partition_by=(),
     raw_payload=RAW_PAYLOAD.name,
+    rules=(_BUILD_HAS_COME,),
 )
 
 PRICE_MESSAGE = Contract(
@@ -100,6 +118,7 @@ PRICE_MESSAGE = Contract(
     ),
     partition_by=(),
     raw_payload=RAW_PAYLOAD.name,
+    rules=(_BUILD_HAS_COME, _PRICE_HAS_COME),
 )
 
 BUILD_RECORD = Contract(

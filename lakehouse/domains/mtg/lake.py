@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from pyiceberg.expressions import And
 
 from lakehouse.adapters.iceberg.filters import among, at_least, equal, less
 from lakehouse.adapters.iceberg.history import ALL_ROWS, Mode, files_added, files_at, plan_read, read_files, since
+from lakehouse.domains.mtg.contract import BUILD_AHEAD, PRICE_AHEAD
 from lakehouse.naming import MTG_PRICE_ROWS
 
 if TYPE_CHECKING:
@@ -118,7 +119,9 @@ def count_days(prices: Unread, kept_days: int) -> dict[date, int]:
     for file in prices.files:
         counts = pc.value_counts(read_files(prices.table, [file], ("price_date",))["price_date"])
         found.update({one["values"]: one["counts"] for one in counts.to_pylist()})
-    return {day: found[day] for day in sorted(found) if day > max(found) - timedelta(days=kept_days)}
+    # A mistake, a price of a day that has not come, must not make all others old.
+    come = [day for day in found if day <= datetime.now(UTC).date() + timedelta(days=BUILD_AHEAD + PRICE_AHEAD)]
+    return {day: found[day] for day in sorted(come) if day > max(come) - timedelta(days=kept_days)}
 
 
 @dataclass(frozen=True)

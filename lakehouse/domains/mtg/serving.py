@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lakehouse.adapters.iceberg.catalog import connect, find_table
 from lakehouse.adapters.postgres.client import copy_rows, open_postgres
+from lakehouse.domains.mtg.contract import BUILD_AHEAD, PRICE_AHEAD
 from lakehouse.domains.mtg.lake import (
     Prices,
     count_days,
@@ -80,8 +81,11 @@ from (select max(valid_from) as day from new_cards) as newest
 where old.vanished_on is null and newest.day is not null
     and not exists (select from new_cards as new where new.uuid = old.uuid)
 """
-OLD_PRICES = """
-delete from mtg.card_prices where price_date <= (select max(price_date) from mtg.card_prices) - %s::integer
+OLD_PRICES = f"""
+delete from mtg.card_prices where price_date <= (
+    select max(price_date) from mtg.card_prices
+    where price_date <= (now() at time zone 'UTC')::date + {BUILD_AHEAD + PRICE_AHEAD}
+) - %s::integer
 """
 
 GONE_PRICES = f"""

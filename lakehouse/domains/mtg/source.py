@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +30,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from lakehouse.domains.mtg.contract import BUILD_AHEAD
 from lakehouse.errors import LakehouseError
 
 USER_AGENT = "lakehouse (MTGJSON client; one build a day)"
@@ -151,9 +152,12 @@ class MtgJson:
         """
         try:
             told = msgspec.json.decode(self._small("Meta.json"))["data"]
-            return Build(date.fromisoformat(told["date"]), str(told["version"]))
+            build = Build(date.fromisoformat(told["date"]), str(told["version"]))
         except (ValueError, KeyError, TypeError, _Broken) as error:
             raise LakehouseError(f"{self.url}Meta.json does not say what build there is: {error!r}") from None
+        if build.date > datetime.now(UTC).date() + timedelta(days=BUILD_AHEAD):
+            raise LakehouseError(f"{self.url}Meta.json tells of a build of a day that has not come: {build.date}")
+        return build
 
     def fetch(self, names: Sequence[str], build: Build, on_bytes: OnBytes = lambda come, expected: None) -> list[Kept]:
         """Files of a build, a few at a time; those that are kept already are not asked for.

@@ -4,6 +4,7 @@ import java.math.BigDecimal;
 import java.math.RoundingMode;
 import java.time.DateTimeException;
 import java.time.LocalDate;
+import java.time.ZoneOffset;
 import java.util.ArrayList;
 import java.util.List;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonProcessingException;
@@ -30,6 +31,9 @@ public final class ReadMagic extends ScalarFunction {
 
     private static final int SCALE = 6;
     private static final int PRECISION = 18;
+    /** Days that a build may be ahead of the clock, and a price ahead of its build, as bronze has it. */
+    private static final int BUILD_AHEAD = 2;
+    private static final int PRICE_AHEAD = 1;
     private static final int LONGEST = 100;
     private static final int LONGEST_UUID = 36;
     private static final ObjectMapper JSON = new ObjectMapper()
@@ -48,15 +52,19 @@ public final class ReadMagic extends ScalarFunction {
             return null;
         }
         String uuid = text(message, "uuid");
-        String buildDate = day(message, "build_date");
-        if (uuid == null || uuid.length() > LONGEST_UUID || buildDate == null) {
+        LocalDate built = day(message, "build_date");
+        if (uuid == null || uuid.length() > LONGEST_UUID || built == null
+                || built.isAfter(LocalDate.now(ZoneOffset.UTC).plusDays(BUILD_AHEAD))) {
             return null;
         }
+        String buildDate = built.toString();
         if (message.has("price_date")) {
-            String priceDate = day(message, "price_date");
-            return priceDate == null
-                    ? null
-                    : Row.of(uuid, buildDate, null, null, null, null, null, null, null, priceDate, offers(message));
+            LocalDate priced = day(message, "price_date");
+            if (priced == null || priced.isAfter(built.plusDays(PRICE_AHEAD))) {
+                return null;
+            }
+            return Row.of(
+                    uuid, buildDate, null, null, null, null, null, null, null, priced.toString(), offers(message));
         }
         String setCode = text(message, "set_code");
         JsonNode isDeleted = message.path("is_deleted");
@@ -100,10 +108,10 @@ public final class ReadMagic extends ScalarFunction {
         return found.isTextual() && !found.textValue().isEmpty() ? found.textValue() : null;
     }
 
-    private static String day(JsonNode object, String name) {
+    private static LocalDate day(JsonNode object, String name) {
         String text = text(object, name);
         try {
-            return text == null ? null : LocalDate.parse(text).toString();
+            return text == null ? null : LocalDate.parse(text);
         } catch (DateTimeException error) {
             return null;
         }

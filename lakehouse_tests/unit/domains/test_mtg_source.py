@@ -72,6 +72,13 @@ def test_the_newest_build_is_known_by_one_small_file(client: MtgJson, shelf: She
     assert shelf.requests[0].user_agent.startswith("lakehouse")
 
 
+def test_a_build_of_a_day_that_has_not_come_is_none(tmp_path: Path) -> None:
+    with serving(write_build(tmp_path / "build", "2199-01-01", "5.3.0+21990101", {})) as shelf:
+        client = MtgJson(shelf.address, tmp_path)
+        with pytest.raises(LakehouseError, match="a day that has not come: 2199-01-01"):
+            client.newest()
+
+
 @pytest.mark.parametrize("ending", [".json", ".json.gz", ".json.bz2", ".json.xz"])
 def test_each_variant_is_read_the_same(shelf: Shelf, tmp_path: Path, ending: str) -> None:
     client = MtgJson(shelf.address, tmp_path, ending=ending)
