@@ -21,6 +21,7 @@ from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.adapters.spark.session import open_session
 from lakehouse.adapters.spark.workspace import Workspace
 from lakehouse.domains.mtg import agreement, decks, serving, silver
+from lakehouse.domains.mtg.contract import PRICE_MESSAGE
 from lakehouse.domains.mtg.deck_list import read_deck
 from lakehouse.domains.mtg.lake import unread
 from lakehouse.naming import MTG_CARD_VERSIONS, MTG_PRICE_ROWS
@@ -370,6 +371,21 @@ def test_what_spark_makes_of_builds_is_served(cards: Cards, lake: tuple[Lake, Wo
         rows = cards.sql(f"select {', '.join(Price._fields)} from mtg.card_prices")
         assert set(rows) == {tuple(one) for one in held if one.uuid in story.versions}
         assert agreement.compare(cards.settings) == []
+
+
+def test_prices_that_no_column_holds_become_a_dead_letter_and_cost_the_others_nothing(
+    cards: Cards, lake: tuple[Lake, Workspace]
+) -> None:
+    bronze, work = lake
+    offer = {"channel": "paper", "provider": "shop", "price_type": "retail"}
+    amounts = ("1.5", "2.5e1", "1e400000000", "1e-400000000", "1e-2147483648", "0.0000001", "-1")
+    told = ", ".join(json.dumps(offer | {"finish": text})[:-1] + f', "price": {text}}}' for text in amounts)
+    message = json.dumps({"uuid": "u", "price_date": "2026-01-01", "build_date": "2026-01-01"})
+    bronze.land(PRICE_MESSAGE, [f'{message[:-1]}, "prices": [{told}]}}'.encode()])
+    built = silver.build_prices(work)
+    assert (built.rows, built.refused) == (2, 1)
+    rows = connect(cards.settings).load_table(MTG_PRICE_ROWS.identifier).scan().to_arrow()
+    assert sorted(rows["price"].to_pylist()) == [Decimal("1.5"), Decimal("25")]
 
 
 def as_mtgjson(prices: list[Price]) -> Object:

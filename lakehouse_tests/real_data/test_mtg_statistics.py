@@ -250,6 +250,10 @@ def test_whatever_order_messages_come_in_every_number_is_that_of_the_newest(magi
             magic.producer.send(topic, key=FOREIGN, value=value)
     before_its_day = prices_of(known["uuid"], Decimal(9), FIRST_DAY + timedelta(days=99), FIRST_DAY, chance)
     magic.producer.send(PRICES, key=FOREIGN, value=json.dumps(before_its_day).encode())
+    offer = '{"channel": "paper", "provider": "p", "price_type": "retail", "finish": "foil", "price": %s}'
+    for odd in ("1e400000000", "1e-400000000", "1e-2147483648"):
+        told = f'{{"uuid": "u", "build_date": "2022-04-20", "price_date": "2022-04-20", "prices": [{offer % odd}]}}'
+        magic.producer.send(PRICES, key=FOREIGN, value=told.encode())
     magic.producer.flush()
     counted = magic.until_counted()
     assert sum(one["cards"] for one in counted.values()) == len(after)

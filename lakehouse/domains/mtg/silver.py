@@ -209,7 +209,9 @@ def _exploded(rows: DataFrame) -> DataFrame:
     one = "struct<" + ", ".join(f"{name}: string" for name in (*names, "price")) + ">"
     rows = rows.withColumn("_price", sf.explode(sf.from_json("raw_payload", f"struct<prices: array<{one}>>")["prices"]))
     rows = rows.withColumns({name: sf.col("_price")[name] for name in names})
-    rows = rows.withColumn("text", sf.col("_price")["price"]).drop("_price")
+    # An exponent of millions would be written out, digit by digit; as no number at all it is refused.
+    is_plain = ~sf.col("_price")["price"].rlike("[eE][+-]?[0-9]{3}")
+    rows = rows.withColumn("text", sf.when(is_plain, sf.col("_price")["price"])).drop("_price")
     return rows.withColumn("price", sf.expr("try_cast(text as decimal(18, 6))"))
 
 

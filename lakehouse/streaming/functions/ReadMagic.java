@@ -48,8 +48,8 @@ public final class ReadMagic extends ScalarFunction {
         JsonNode message;
         try {
             message = JSON.readTree(payload);
-        } catch (JsonProcessingException error) {
-            return null;
+        } catch (JsonProcessingException | NumberFormatException error) {
+            return null; // an exponent that no number has is the latter
         }
         String uuid = text(message, "uuid");
         LocalDate built = day(message, "build_date");
@@ -122,9 +122,17 @@ public final class ReadMagic extends ScalarFunction {
         if (!found.isNumber()) {
             return null;
         }
+        BigDecimal told = found.decimalValue();
+        if (told.signum() == 0) {
+            return BigDecimal.ZERO.setScale(SCALE);
+        }
+        // Digits before the point, or noughts behind it: of an exponent of millions as many digits would be written out.
+        long before = (long) told.precision() - told.scale();
+        if (before > PRECISION - SCALE || before <= -SCALE) {
+            return null;
+        }
         try {
-            BigDecimal exact = found.decimalValue().setScale(SCALE, RoundingMode.UNNECESSARY);
-            return exact.precision() <= PRECISION ? exact : null;
+            return told.setScale(SCALE, RoundingMode.UNNECESSARY);
         } catch (ArithmeticException error) {
             return null;
         }
