@@ -7,6 +7,7 @@ at all: what is under way has another name, which holds the checksum, so that on
 from __future__ import annotations
 
 import bz2
+import fcntl
 import gzip
 import hashlib
 import lzma
@@ -171,13 +172,22 @@ class MtgJson:
             FileChangedError: the server has another build by now.
             LakehouseError: a file is not there, or did not come whole and right after many attempts.
         """
-        with ThreadPoolExecutor(AT_ONCE, "mtgjson") as pool:
+        with self._alone(build), ThreadPoolExecutor(AT_ONCE, "mtgjson") as pool:
             futures = [pool.submit(self._fetch, name, build, on_bytes) for name in names]
             try:
                 return [future.result() for future in futures]
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+    @contextmanager
+    def _alone(self, build: Build) -> Iterator[None]:
+        """Wait until no other client fetches into the build's folder: two would write to the same parts."""
+        folder = self._folder / build.date.isoformat()
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def kept(self, build_date: date) -> dict[str, Kept]:
         """The files of a build that are kept, by name."""
@@ -218,7 +228,6 @@ class MtgJson:
             if read_meta(kept) in (None, build):
                 return kept
             self.refuse(kept)  # of the same day, but of an earlier build
-        target.parent.mkdir(parents=True, exist_ok=True)
         for attempt in range(ATTEMPTS):
             if attempt:
                 wait = min(self._backoff * 2 ** (attempt - 1), LONGEST_SECONDS)

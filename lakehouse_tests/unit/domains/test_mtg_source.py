@@ -3,6 +3,7 @@
 import hashlib
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -122,6 +123,16 @@ def test_a_file_comes_whole_and_right_whatever_goes_wrong_with_it(
     ranges = [request.range for request in shelf.asked("NEO.json.gz")]
     assert len(ranges) == 3
     assert [asked is not None for asked in ranges] == [False, *[parts == "continued"] * 2]
+
+
+def test_two_clients_at_once_fetch_a_file_once(shelf: Shelf, builds: list[Path], tmp_path: Path) -> None:
+    shelf.faults.append(Fault(Mischief.STALL, "NEO.json.gz"))
+    clients = [MtgJson(shelf.address, tmp_path, timeout=(5, 0.3), backoff=0.01) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda client: client.fetch(["NEO"], BUILD), clients))
+    assert found[0] == found[1]
+    assert is_whole(found[0][0].path, builds)
+    assert len(shelf.asked("NEO.json.gz")) == 2
 
 
 def test_a_server_that_knows_no_ranges_begins_again(client: MtgJson, shelf: Shelf, builds: list[Path]) -> None:
