@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from lakehouse.errors import LakehouseError
 
-MOST_BYTES, MOST_LINES, MOST_COPIES = 1_048_576, 10_000, 1_000_000
+MOST_BYTES, MOST_LINES, MOST_COPIES, MOST_DIGITS = 1_048_576, 10_000, 1_000_000, 100
 MAIN, SIDEBOARD = "main", "sideboard"
 BOARDS = {
     **dict.fromkeys(("deck", "main", "maindeck", "main deck", "mainboard"), MAIN),
@@ -109,7 +109,8 @@ def read_deck(content: bytes) -> DeckList:
     name, board, lines, problems = None, MAIN, [], []
     is_about = False
     for number, text in enumerate(_text(content).splitlines(), start=1):
-        if not (text := text.strip()):
+        # A run of spaces means one; the patterns would try each of them with each other.
+        if not (text := " ".join(text.split())):
             continue
         comment = _COMMENT.match(text)
         said = text[comment.end() :] if comment else text
@@ -121,7 +122,8 @@ def read_deck(content: bytes) -> DeckList:
             name = said[len("name ") :].strip()
         elif not comment:
             found = _LINE.fullmatch(text)
-            copies = int((found and found["quantity"]) or 1)
+            digits = (found and found["quantity"]) or "1"
+            copies = int(digits) if len(digits) < MOST_DIGITS else 0
             if found is None or not 0 < copies <= MOST_COPIES:
                 problems.append(Problem(number, text, f"a line holds 1 to {MOST_COPIES:,} copies of a card"))
             else:

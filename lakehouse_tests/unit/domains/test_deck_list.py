@@ -52,6 +52,19 @@ def test_what_may_be_meant_otherwise_is_among_the_readings(text: str, meant: Rea
     assert meant in line.readings()
 
 
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("ending", ["x", "(60)x", "*F*x", "[M11", "-x", "/x"])
+def test_a_long_run_of_spaces_costs_no_more_than_other_text(ending: str) -> None:
+    deck = read_deck(b"4 Lightning" + b" " * 500_000 + b"Bolt" + b" " * 500_000 + ending.encode())
+    (line,) = deck.lines
+    assert Reading(f"Lightning Bolt {ending}") in line.readings()
+
+
+def test_a_number_of_copies_of_any_length_is_a_problem_and_no_failure() -> None:
+    (problem,) = read_deck(b"9" * 5_000 + b" Lightning Bolt").problems
+    assert problem.line == 1
+
+
 def test_boards_comments_and_the_name_are_those_of_the_list() -> None:
     deck = read_deck(
         b"\xef\xbb\xbfAbout\r\nName Burn\r\n\r\nCommander (1)\r\n1 A\r\nDeck:\r\n1 B\r\n# of all\r\n// Sideboard\r\n"
