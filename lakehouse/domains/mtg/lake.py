@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
+from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import And
+from pyiceberg.types import DateType
 
 from lakehouse.adapters.iceberg.filters import among, at_least, equal, less
 from lakehouse.adapters.iceberg.history import ALL_ROWS, Mode, files_added, files_at, plan_read, read_files, since
@@ -28,6 +30,7 @@ SHARES = tuple(pairwise((None, *"123456789abcdef", None)))
 WHOLE = ((None, None),)
 MANY = 100_000
 """Rows that are read at once; of more, those of a share of the cards."""
+EPOCH = date(1970, 1, 1)
 FEW = 1_000
 """Cards that a scan for prices names; for more it takes all prices."""
 
@@ -114,14 +117,31 @@ def read_cards(cards: Unread) -> Iterator[pa.Table]:
 
 
 def count_days(prices: Unread, kept_days: int) -> dict[date, int]:
-    """How many prices there are of each day that is no further back from the newest."""
+    """How many prices, at most, there are of each day that is no further back from the newest."""
     found = Counter[date]()
     for file in prices.files:
-        counts = pc.value_counts(read_files(prices.table, [file], ("price_date",))["price_date"])
-        found.update({one["values"]: one["counts"] for one in counts.to_pylist()})
+        first, last = _days(prices.table, file)
+        if first == last:
+            found[first] += file.file.record_count
+        else:
+            counts = pc.value_counts(read_files(prices.table, [file], ("price_date",))["price_date"])
+            found.update({one["values"]: one["counts"] for one in counts.to_pylist()})
     # A mistake, a price of a day that has not come, must not make all others old.
     come = [day for day in found if day <= datetime.now(UTC).date() + timedelta(days=BUILD_AHEAD + PRICE_AHEAD)]
     return {day: found[day] for day in sorted(come) if day > max(come) - timedelta(days=kept_days)}
+
+
+def _days(table: Table, file: FileScanTask) -> tuple[date, date]:
+    """First and last day of the prices in a file, by what the table knows of it; else any days."""
+    column = table.schema().find_field("price_date").field_id
+    first, last = (bounds.get(column) for bounds in (file.file.lower_bounds or {}, file.file.upper_bounds or {}))
+    if first is None or last is None:
+        return date.min, date.max
+    return _day(first), _day(last)
+
+
+def _day(bound: bytes) -> date:
+    return EPOCH + timedelta(days=int(from_bytes(DateType(), bound)))
 
 
 @dataclass(frozen=True)
@@ -147,11 +167,17 @@ def read_prices(prices: Unread, days: Mapping[date, int], cards: Sequence[str] =
     wanted = [(day, *bounds) for day, count in days.items() for bounds in _shares(count)]
     columns = (*PRICE_COLUMNS, "currency")
     held = (
-        prices.rows(columns, And(equal("price_date", day), of_cards, _between(first, end)))
+        _of_day(prices, day).rows(columns, And(equal("price_date", day), of_cards, _between(first, end)))
         for day, first, end in wanted
     )
     for (day, first, end), rows in zip(wanted, _asked(PRICES, held), strict=True):
         yield Prices(day, first, end, rows)
+
+
+def _of_day(prices: Unread, day: date) -> Unread:
+    """The files that may have prices of a day."""
+    days = ((file, *_days(prices.table, file)) for file in prices.files)
+    return replace(prices, files=[file for file, first, last in days if first <= day <= last])
 
 
 def _shares(count: int) -> Sequence[tuple[str | None, str | None]]:

@@ -23,6 +23,8 @@ from lakehouse.ledger.misfits import refuse
 from lakehouse.naming import MTG_CARDS, MTG_PRICES, MTG_SETS, TableName
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from pyspark.sql import Column, DataFrame
 
     from lakehouse.adapters.spark.workspace import Workspace
@@ -159,7 +161,7 @@ def build_prices(work: Workspace) -> Built:
             made = judged.where("reason is null")
             known = _known(work, PRICE.table).where(on_days).join(touched, ["uuid", "price_date"], "left_semi")
             names = ("uuid", "price_date", "channel", "provider", "price_type", "finish", "currency")
-            count = _replace(work, PRICE, made, known, names, read)
+            count = _replace(work, PRICE, made, known, names, read, within=("price_date", *bounds))
     return Built(PRICE.table, read.mode, count, refused)
 
 
@@ -231,7 +233,14 @@ def _refuse(work: Workspace, contract: Contract, misfits: DataFrame, known_by: s
 
 
 def _replace(
-    work: Workspace, contract: Contract, made: DataFrame, known: DataFrame, key: tuple[str, ...], read: Read
+    work: Workspace,
+    contract: Contract,
+    made: DataFrame,
+    known: DataFrame,
+    key: tuple[str, ...],
+    read: Read,
+    *,
+    within: tuple[str, date, date] | None = None,
 ) -> int:
     """Put rows in the place of known ones, in one commit that touches those alone that are others now.
 
@@ -242,6 +251,7 @@ def _replace(
         known: What is there of the same things.
         key: Columns that tell rows apart; a value may be null.
         read: What was read for it.
+        within: A column of the key, and its first and last value: nowhere else is anything looked for.
 
     Returns:
         How many rows were added, changed or removed.
@@ -265,6 +275,9 @@ def _replace(
             target = work.target(contract.table)
             table = target.rpartition(".")[2]
             is_same = reduce(lambda a, b: a & b, (sf.col(f"{table}.{n}").eqNullSafe(sf.col(f"found.{n}")) for n in key))
+            if within:
+                name, first, last = within
+                is_same &= sf.col(f"{table}.{name}").between(sf.lit(first), sf.lit(last))
             taken = {name: sf.col(f"found.{name}") for name in columns}
             with work.committing({read.table: read.end}):
                 writer = found.alias("found").mergeInto(target, is_same)

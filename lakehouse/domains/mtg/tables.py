@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lakehouse.contracts.contract import Column, Contract, Type
+from lakehouse.contracts.contract import Column, Contract, Transform, Type
 from lakehouse.contracts.lineage import AUDIT, VALIDITY
 from lakehouse.domains.mtg.contract import BUILD_DATE, CONTENT_HASH, IS_DELETED, PRICE_DATE, SET_CODE, UUID, VOLATILE
 from lakehouse.naming import MTG_CARD_VERSIONS, MTG_PRICE_ROWS, MTG_SET_STATE
@@ -123,5 +123,5 @@ PRICE = Contract(
         BUILD_DATE,
     ),
     lineage=AUDIT,
-    partition_by=(),
+    partition_by=((PRICE_DATE.name, Transform.IDENTITY),),
 )
