@@ -199,6 +199,16 @@
     {{ return(found | int if found is not none else none) }}
 {% endmacro %}
 
+{# Snapshot that a relation was at when the newest rows of a model were written; none where it is gone. #}
+{% macro snapshot_at_last_load(relation, model_table) %}
+    {%- set found = run_query(
+        'select max_by(snapshot_id, made_current_at) as seen from ' ~ relation.database ~ '.' ~ relation.schema ~ '."'
+        ~ relation.identifier ~ '$history" where made_current_at <= (select max(_audit_loaded_at) from '
+        ~ model_table ~ ')'
+    ).rows[0]['seen'] -%}
+    {{ return(found | int if found is not none else none) }}
+{% endmacro %}
+
 {# A var as an ISO date. It may come from outside and goes into SQL, so nothing else passes. #}
 {% macro iso_day(name) %}
     {%- set value = var(name) | string -%}

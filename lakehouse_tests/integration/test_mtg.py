@@ -21,11 +21,12 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from lakehouse.adapters.iceberg.catalog import connect
 from lakehouse.adapters.kafka.client import await_topic, open_admin
 from lakehouse.adapters.kafka.produce import send
+from lakehouse.adapters.postgres.client import open_postgres
 from lakehouse.audit import run_audit
 from lakehouse.domains.mtg.feeds import CARDS, SETS
 from lakehouse.domains.mtg.made import make_builds
 from lakehouse.domains.mtg.pull import Wanted, land_all, pull
-from lakehouse.domains.mtg.server import Shelf, serving
+from lakehouse.domains.mtg.server import Shelf, serving, write_build
 from lakehouse.naming import Domain
 from lakehouse.settings import load
 from lakehouse.stack import down, up
@@ -39,6 +40,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 TODAY = date(2026, 3, 2)
 YESTERDAY = date(2026, 3, 1)
+LATER = date(2026, 3, 3)
 
 
 @dataclass
@@ -214,6 +216,30 @@ def test_offsets_that_compaction_took_are_skipped_and_every_account_closes(magic
     own = [account for account in run_audit(load(), deep=True).accounts if account.source == name]
     assert all(account.closes for account in own)
     assert sum(account.skipped for account in own) > 0
+
+
+def test_a_card_that_only_a_build_said_that_was_published_again_without_it_is_nowhere(
+    magic: Magic, tmp_path: Path
+) -> None:
+    """Its version is deleted, and nothing is left that points at it."""
+    whole = recount_magic.read(magic.folders[TODAY] / "AllPrintings.json")["data"]
+    prices = recount_magic.read(magic.folders[TODAY] / "AllPricesToday.json")["data"]
+    told = whole["HRB"]
+    model = told["cards"][0]
+    more = told | {"cards": [*told["cards"], model | {"uuid": "only-once"}], "totalSetSize": len(told["cards"]) + 1}
+    offers = {"paper": {"northshop": {"currency": "USD", "retail": {"foil": {str(LATER): 5.0}}}}}
+    for number, sets in enumerate((whole | {"HRB": more}, whole)):
+        prices_then = prices | ({} if number else {"only-once": offers})
+        magic.shelf.folder = write_build(tmp_path / str(number), str(LATER), f"made+{number}", sets, prices_then)
+        magic.run_daily()
+        facts = magic.stack.sql(
+            "select f.card_key is null, c.card_key is null from iceberg.gold.fact_mtg_card_price f"
+            " left join iceberg.gold.dim_mtg_card c on f.card_key = c.card_key where f.uuid = 'only-once'"
+        )
+        assert [tuple(row) for row in facts] == [(bool(number), bool(number))]
+        with open_postgres(load(), "tests") as connection, connection.cursor() as cursor:
+            cursor.execute("select vanished_on from mtg.cards where uuid = 'only-once'")
+            assert cursor.fetchall() == [(LATER if number else None,)]
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,59 @@
 {{ config(
     alias='fact_mtg_card_price',
-    unique_key='price_key',
-    properties={'format': "'PARQUET'"},
+    unique_key=['date_key', 'price_key'],
+    properties={'format': "'PARQUET'", 'partitioning': "ARRAY['month(date_key)']"},
     meta={'has_merge_action': true},
 ) }}
 
 {#
-    A price decides on its own day, and on the change of the day after it. A build that comes late can change which
-    version of a card was valid on days whose prices are long known: so all prices of a card go over again that has a
-    version which was written since this table was.
+    A price decides on its own day, and on the change of the day after it. A build that comes late, or again, can change
+    which version of a card was valid on days whose prices are long known: so the versions are held against those that
+    there were when this table was written, and a card's prices go over again from the first day on that has another.
 #}
 
 {%- set read = plan_read(source('silver', 'mtg_prices'), day='price_date') %}
+{%- set versions = ref('gold_dim_mtg_card') %}
+{%- set seen = none if read.is_fixture or not read.is_partial else snapshot_at_last_load(versions, this) %}
+{%- if read.is_partial and not read.is_fixture and seen is none %}
+{%- do read.update({'mode': 'all', 'is_partial': false}) %}
+{%- endif %}
+{%- set changed_cards %}
+select
+    coalesce(cards.uuid, known.uuid) as uuid,
+    {{ utc_date("
+        min(
+            if(
+                cards.set_code = known.set_code,
+                least(coalesce(cards.valid_to, known.valid_to), coalesce(known.valid_to, cards.valid_to)),
+                coalesce(cards.valid_from, known.valid_from)
+            )
+        )
+    ") }} as first_date
+from {{ versions }} as cards
+full join (
+    select
+        uuid,
+        card_key,
+        set_code,
+        valid_from,
+        valid_to
+    from {{ versions }}
+    {%- if seen is none %}
+    where false
+    {%- else %} for version as of {{ seen }}
+    {%- endif %}
+) as known
+    on cards.card_key = known.card_key
+where
+    cards.set_code is distinct from known.set_code
+    or cards.valid_to is distinct from known.valid_to
+group by coalesce(cards.uuid, known.uuid)
+{%- endset %}
+{%- set first_date = '0001-01-01' %}
+{%- if seen is not none %}
+{%- set earliest = run_query('select cast(min(first_date) as varchar) as day from (' ~ changed_cards ~ ')').rows[0]['day'] %}
+{%- set first_date = earliest or '9999-12-31' %}
+{%- endif %}
 {%- set series = ['uuid', 'channel', 'provider', 'price_type', 'finish', 'currency'] %}
 
 with
@@ -21,11 +63,7 @@ new_prices as (
 ),
 
 changed_cards as (
-    select distinct cards.uuid
-    from {{ ref('gold_dim_mtg_card') }} as cards
-    {%- if not read.is_fixture %}
-    where cards._audit_loaded_at > (select max(held._audit_loaded_at) from {{ this }} as held)
-    {%- endif %}
+    {{ changed_cards }}
 ),
 
 affected_days as (
@@ -47,7 +85,11 @@ affected_days as (
         prices.uuid,
         prices.price_date
     from {{ at_end(read) }} as prices
-    inner join changed_cards on prices.uuid = changed_cards.uuid
+    inner join changed_cards
+        on
+            prices.uuid = changed_cards.uuid
+            and prices.price_date >= changed_cards.first_date
+    where prices.price_date >= date '{{ first_date }}'
 ),
 
 days_to_read as (
@@ -148,5 +190,5 @@ inner join affected_days
         and facts.date_key = affected_days.price_date
 {%- elif is_incremental() %}
 
-{{ union_held_in_excess('facts', ['price_key']) }}
+{{ union_held_in_excess('facts', ['date_key', 'price_key']) }}
 {%- endif %}
