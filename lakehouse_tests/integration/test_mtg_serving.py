@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyiceberg.expressions import And
 
 from lakehouse.adapters.iceberg.catalog import connect
+from lakehouse.adapters.iceberg.filters import among, at_least
 from lakehouse.adapters.spark.session import open_session
 from lakehouse.adapters.spark.workspace import Workspace
 from lakehouse.domains.mtg import agreement, decks, serving, silver
@@ -34,7 +36,7 @@ from lakehouse_tests.silver_of_cards import add_to_silver, write_silver
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
-FIRST, SECOND = date(2026, 3, 1), date(2026, 3, 2)
+FIRST, SECOND, THIRD = date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3)
 HOSTILE = (
     "Robert'); drop table mtg.cards; --",
     'Quo"te, \\N \\. {a,b} $$ %s %(x)s',
@@ -227,6 +229,25 @@ def test_history_that_comes_late_leaves_what_is_served(cards: Cards) -> None:
     add_to_silver(cards.settings, Story(versions={"odd-2": [past]}), [])
     assert not any(serving.load(cards.settings).changed.values())
     check(cards, story, PRICES)
+
+
+def test_a_version_that_is_deleted_gives_way_to_the_one_before_it_and_without_one_the_card_has_vanished(
+    cards: Cards,
+) -> None:
+    """A build that is published again may no longer say what it alone had said: nothing is written in its place."""
+    story = Story().tell(first_build())
+    story.versions["odd-3"][0].end = SECOND
+    cards.start(story, [])
+    serving.load(cards.settings)
+    back, once = Version(card("odd-3", text="back"), {}, THIRD), Version(card("once"), {}, THIRD)
+    add_to_silver(cards.settings, Story(versions={"odd-3": [back], "once": [once]}), [])
+    serving.load(cards.settings)
+    assert cards.sql("select 1 from mtg.cards where uuid = 'odd-3' and text = 'back' and vanished_on is null")
+    silver_cards = connect(cards.settings).load_table(MTG_CARD_VERSIONS.identifier)
+    silver_cards.delete(And(among("uuid", ["odd-3", "once"]), at_least("valid_from", f"{THIRD}T00:00:00+00:00")))
+    serving.load(cards.settings)
+    assert cards.sql("delete from mtg.cards where uuid = 'once' returning vanished_on") == [(THIRD,)]
+    check(cards, story, [])
 
 
 def test_prices_that_silver_no_longer_has_go(cards: Cards) -> None:

@@ -17,7 +17,7 @@ from pyiceberg.types import DateType
 from lakehouse.adapters.iceberg.filters import among, at_least, equal, less
 from lakehouse.adapters.iceberg.history import ALL_ROWS, Mode, files_added, files_at, plan_read, read_files, since
 from lakehouse.domains.mtg.contract import BUILD_AHEAD, PRICE_AHEAD
-from lakehouse.naming import MTG_PRICE_ROWS
+from lakehouse.naming import MTG_CARD_VERSIONS, MTG_PRICE_ROWS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +32,7 @@ MANY = 100_000
 """Rows that are read at once; of more, those of a share of the cards."""
 EPOCH = date(1970, 1, 1)
 FEW = 1_000
-"""Cards that a scan for prices names; for more it takes all prices."""
+"""Cards that a scan names; for more it takes all."""
 
 CARD_COLUMNS = (
     *("uuid", "set_code", "number", "name", "face_name", "side", "layout", "rarity", "type_line", "mana_cost"),
@@ -59,6 +59,9 @@ select {", ".join(CARD_COLUMNS)}, coalesce(is_reprint, false) as is_reprint,
 from held
 qualify row_number() over (partition by uuid order by valid_from desc) = 1
 order by uuid
+"""
+LAST_VERSIONS = """
+select uuid, max(make_timestamp(epoch_us(valid_from))::date) as valid_from from held group by uuid
 """
 PRICES = f"select {', '.join(PRICE_COLUMNS)}, coalesce(currency, '') as currency from held"
 
@@ -109,11 +112,30 @@ def read_sets(sets: Unread) -> Iterator[pa.Table]:
     return _asked(SETS, [sets.rows((*SET_COLUMNS, "name", "type", "is_deleted", "build_date"))])
 
 
-def read_cards(cards: Unread) -> Iterator[pa.Table]:
-    """The last version of each card as `serving.take_cards` takes it, a share of the cards at a time if many."""
+def read_cards(cards: Unread, uuids: Sequence[str] = ()) -> Iterator[pa.Table]:
+    """The last version of each card as `serving.take_cards` takes it, a share of the cards at a time if many.
+
+    Args:
+        cards: Silver.
+        uuids: Only these need to be among them; none: all.
+    """
     columns = (*CARD_COLUMNS, "is_reprint", "valid_from", "valid_to", "is_current")
     count = sum(file.file.record_count for file in cards.files)
-    return _asked(CARDS, (cards.rows(columns, _between(*bounds)) for bounds in _shares(count)))
+    wanted = _among(uuids)
+    return _asked(CARDS, (cards.rows(columns, And(wanted, _between(*bounds))) for bounds in _shares(count)))
+
+
+def all_if_deleted(cards: Unread, seen: int | None) -> Unread | None:
+    """All cards, where versions were deleted since a snapshot: of these no file tells, so the others have to."""
+    newest = cards.table.snapshot_by_id(cards.snapshot_id)
+    if newest is None or cards.is_whole or plan_read(MTG_CARD_VERSIONS, cards.table, newest, seen).mode is not Mode.ALL:
+        return None
+    return whole(cards.table, newest)
+
+
+def read_last_versions(cards: Unread) -> Iterator[pa.Table]:
+    """Each card, and the day on which its last version began."""
+    return _asked(LAST_VERSIONS, [cards.rows(("uuid", "valid_from"))])
 
 
 def count_days(prices: Unread, kept_days: int) -> dict[date, int]:
@@ -163,7 +185,7 @@ def read_prices(prices: Unread, days: Mapping[date, int], cards: Sequence[str] =
         days: Wanted days, and how many prices these have.
         cards: Only these need to be among them; none: all.
     """
-    of_cards = among("uuid", cards) if 0 < len(cards) <= FEW else ALL_ROWS
+    of_cards = _among(cards)
     wanted = [(day, *bounds) for day, count in days.items() for bounds in _shares(count)]
     columns = (*PRICE_COLUMNS, "currency")
     held = (
@@ -182,6 +204,10 @@ def _of_day(prices: Unread, day: date) -> Unread:
 
 def _shares(count: int) -> Sequence[tuple[str | None, str | None]]:
     return SHARES if count > MANY else WHOLE
+
+
+def _among(uuids: Sequence[str]) -> BooleanExpression:
+    return among("uuid", uuids) if 0 < len(uuids) <= FEW else ALL_ROWS
 
 
 def _between(first: str | None, end: str | None) -> BooleanExpression:

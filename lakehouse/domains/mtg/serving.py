@@ -16,8 +16,11 @@ from lakehouse.adapters.postgres.client import copy_rows, open_postgres
 from lakehouse.domains.mtg.contract import BUILD_AHEAD, PRICE_AHEAD
 from lakehouse.domains.mtg.lake import (
     Prices,
+    Unread,
+    all_if_deleted,
     count_days,
     read_cards,
+    read_last_versions,
     read_prices,
     read_sets,
     unread,
@@ -76,10 +79,14 @@ UNKNOWN_SETS = """
 insert into mtg.sets (set_code, name) select distinct set_code, set_code from new_cards on conflict do nothing
 """
 GONE_CARDS = """
-update mtg.cards as old set vanished_on = newest.day, updated_at = now()
-from (select max(valid_from) as day from new_cards) as newest
+update mtg.cards as old set vanished_on = greatest(newest.day, old.valid_from), updated_at = now()
+from (select max(valid_from) as day from {known}) as newest
 where old.vanished_on is null and newest.day is not null
-    and not exists (select from new_cards as new where new.uuid = old.uuid)
+    and not exists (select from {known} as known where known.uuid = old.uuid)
+"""
+LAST_VERSIONS = "create temporary table last_versions (uuid text, valid_from date) on commit drop"
+OTHER_VERSIONS = """
+select uuid from mtg.cards join last_versions as last using (uuid) where cards.valid_from <> last.valid_from
 """
 OLD_PRICES = f"""
 delete from mtg.card_prices where price_date <= (
@@ -135,6 +142,8 @@ def load(settings: Settings) -> Loaded:
             read_cards(cards) if cards else (),
             is_whole=bool(cards and cards.is_whole),
         )
+        if cards and (every := all_if_deleted(cards, seen.get(str(MTG_CARD_VERSIONS)))):
+            take_deleted(cursor, done, every)
         if prices:
             days = count_days(prices, kept_days)
             take_prices(cursor, done, read_prices(prices, days), is_whole=prices.is_whole)
@@ -170,24 +179,50 @@ def take_cards(cursor: Cursor, sets: Iterable[pa.Table], cards: Iterable[pa.Tabl
         for part in parts:
             copy_rows(cursor, table, part)
     cursor.execute("analyze new_cards (uuid)")
-    cursor.execute(LEAVE_OUT)
+    if not is_whole:
+        cursor.execute(LEAVE_OUT)
     cursor.execute(NEW_CARDS)
     done.new_cards = [uuid for (uuid,) in cursor.fetchall()]
-    staged = f"select set_code, {', '.join(SETS)} from new_sets"
-    done.changed["sets"] = _rows(cursor, _upsert("sets", ("set_code",), SETS, staged)) + _rows(cursor, UNKNOWN_SETS)
-    done.changed["cards"] = _rows(cursor, _upsert("cards", ("uuid",), CARDS, _cards()))
+    _take_staged(cursor, done)
     if is_whole:
-        done.changed["cards"] += _rows(cursor, GONE_CARDS)
+        done.changed["cards"] += _rows(cursor, GONE_CARDS.format(known="new_cards"))
+    return done
+
+
+def take_deleted(cursor: Cursor, done: Loaded, cards: Unread) -> None:
+    """Bring cards whose last version was deleted to the one before it; those that have none have vanished.
+
+    Args:
+        cursor: Of the transaction, after `take_cards`.
+        done: What the load has done so far; added to.
+        cards: All that silver knows.
+    """
+    cursor.execute(LAST_VERSIONS)
+    for part in read_last_versions(cards):
+        copy_rows(cursor, "last_versions", part)
+    cursor.execute(OTHER_VERSIONS)
+    if others := [uuid for (uuid,) in cursor.fetchall()]:
+        cursor.execute("truncate new_sets, new_cards")
+        for part in read_cards(cards, others):
+            copy_rows(cursor, "new_cards", part)
+        _take_staged(cursor, done)
+    done.changed["cards"] += _rows(cursor, GONE_CARDS.format(known="last_versions"))
+
+
+def _take_staged(cursor: Cursor, done: Loaded) -> None:
+    """Bring sets and cards, with all that hangs on them, to what is staged."""
+    staged = f"select set_code, {', '.join(SETS)} from new_sets"
+    done.changed["sets"] += _rows(cursor, _upsert("sets", ("set_code",), SETS, staged)) + _rows(cursor, UNKNOWN_SETS)
+    done.changed["cards"] += _rows(cursor, _upsert("cards", ("uuid",), CARDS, _cards()))
     for part, column in PARTS.items():
         elements = f"""
             select uuid, element, min(place) from new_cards, jsonb_array_elements_text({part}) with ordinality
                 as elements (element, place)
             group by uuid, element
         """
-        done.changed[f"card_{part}"] = _take_part(cursor, part, (column, "position"), elements)
+        done.changed[f"card_{part}"] += _take_part(cursor, part, (column, "position"), elements)
     members = "select uuid, key, value from new_cards, jsonb_each_text(legalities)"
-    done.changed["card_legalities"] = _take_part(cursor, LEGALITIES, ("format", "status"), members)
-    return done
+    done.changed["card_legalities"] += _take_part(cursor, LEGALITIES, ("format", "status"), members)
 
 
 def take_prices(cursor: Cursor, done: Loaded, parts: Iterable[Prices], *, is_whole: bool = False) -> None:
