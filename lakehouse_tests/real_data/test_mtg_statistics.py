@@ -32,7 +32,7 @@ from lakehouse.domains.mtg.pull import Wanted, land_all, pull
 from lakehouse.domains.mtg.schema import ensure_schema
 from lakehouse.domains.mtg.server import serving
 from lakehouse.domains.mtg.statistics import PIPELINE
-from lakehouse.domains.mtg.statistics_serving import load_statistics
+from lakehouse.domains.mtg.statistics_serving import load_statistics, taken_snapshot
 from lakehouse.maintenance.maintain import maintain
 from lakehouse.naming import MTG_CARDS_TOPIC, MTG_PRICES_TOPIC, MTG_SETS_TOPIC, MTG_STATISTICS, Domain
 from lakehouse.settings import Settings, load
@@ -173,6 +173,9 @@ class Magic:
         assert self.told() == expected
         assert self.gold() == expected
         load_statistics(self.settings)
+        taken = taken_snapshot(self.settings)
+        assert taken is not None
+        assert connect(self.settings).load_table(MTG_STATISTICS.identifier).snapshot_by_id(taken)
         held = self.held_sets()
         assert self.served() == {
             group: {name: one[name] for name in SERVED} for group, one in expected.items() if group[0] in held

@@ -7,6 +7,7 @@ from lakehouse.domains.mtg.bronze import landed
 from lakehouse.domains.mtg.feeds import FEEDS
 from lakehouse.domains.mtg.served import card_statistics
 from lakehouse.domains.mtg.statistics import PIPELINE
+from lakehouse.errors import LakehouseError
 from lakehouse.naming import DIM_DATE, MTG_STATISTICS, Domain
 from lakehouse.orchestration.landing import BATCH, KIND_TAG, build_drain_job, build_drain_sensor, must_wait
 from lakehouse.orchestration.scheduled import build_scheduled_job
@@ -64,13 +65,20 @@ mtg_statistics = dg.define_asset_job(
 def mtg_statistics_sensor(
     context: dg.SensorEvaluationContext, iceberg: IcebergResource
 ) -> dg.RunRequest | dg.SkipReason:
-    """Look at the newest snapshot of gold only; each is taken by one run at most."""
+    """Hold the newest snapshot of gold against the one that was taken: a run that failed is made good by the next."""
+    from lakehouse import settings as settings_module
     from lakehouse.adapters.iceberg.catalog import find_table
+    from lakehouse.domains.mtg.statistics_serving import taken_snapshot
 
     table = find_table(iceberg.catalog(), MTG_STATISTICS)
     newest = table.current_snapshot() if table else None
     if newest is None:
         return dg.SkipReason("Flink has written no statistics")
+    try:
+        if taken_snapshot(settings_module.load()) == newest.snapshot_id:
+            return dg.SkipReason("PostgreSQL has taken all statistics")
+    except LakehouseError as error:
+        return dg.SkipReason(str(error))
     if reason := must_wait(context.instance, mtg_statistics.name):
         return dg.SkipReason(reason)
-    return dg.RunRequest(run_key=str(newest.snapshot_id), tags={KIND_TAG: BATCH})
+    return dg.RunRequest(tags={KIND_TAG: BATCH})

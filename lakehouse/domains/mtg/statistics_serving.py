@@ -15,6 +15,7 @@ from lakehouse.adapters.iceberg.catalog import connect, find_table
 from lakehouse.adapters.postgres.client import copy_rows, open_postgres
 from lakehouse.adapters.trino.query import query
 from lakehouse.domains.mtg.schema import ensure_schema
+from lakehouse.domains.mtg.serving import MOVE
 from lakehouse.domains.mtg.statistics import STATISTICS
 from lakehouse.naming import MTG_STATISTICS
 
@@ -64,16 +65,34 @@ def load_statistics(settings: Settings) -> Taken:
     """
     ensure_schema(settings)
     table = find_table(connect(settings), MTG_STATISTICS)
-    if table is None or table.current_snapshot() is None:
+    newest = table.current_snapshot() if table else None
+    if newest is None:
         return Taken()
+    # What is committed from here on may be among the rows, and is taken again.
     _, rows = query(settings, f"select {', '.join(COLUMNS)} from {MTG_STATISTICS.sql}")  # noqa: S608
-    if not rows:
-        return Taken()
-    columns = dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
     with open_postgres(settings, "mtg statistics") as connection, connection, connection.cursor() as cursor:
         cursor.execute(STAGING)
-        copy_rows(cursor, "new_statistics", pa.table(columns))
+        if rows:
+            columns = dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+            copy_rows(cursor, "new_statistics", pa.table(columns))
         cursor.execute(FOREIGN)
         foreign = int(cursor.rowcount)
         cursor.execute(UPSERT)
-        return Taken(int(cursor.rowcount), foreign)
+        changed = int(cursor.rowcount)
+        cursor.execute(MOVE, (str(MTG_STATISTICS), newest.snapshot_id))
+        return Taken(changed, foreign)
+
+
+def taken_snapshot(settings: Settings) -> int | None:
+    """The snapshot of gold that PostgreSQL has taken; None where it has none.
+
+    Raises:
+        LakehouseError: PostgreSQL does not answer.
+    """
+    with open_postgres(settings, "mtg sensor") as connection, connection.cursor() as cursor:
+        cursor.execute("select to_regclass('mtg.positions') is not null")
+        if cursor.fetchone() != (True,):
+            return None
+        cursor.execute("select snapshot_id from mtg.positions where source = %s", (str(MTG_STATISTICS),))
+        found = cursor.fetchone()
+        return int(found[0]) if found else None
