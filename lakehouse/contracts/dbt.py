@@ -37,5 +37,8 @@ def _table(contract: Contract) -> dict[str, Any]:
     columns = []
     for column in contract.columns:
         known = f" Known values: {', '.join(column.known_values)}." if column.known_values else ""
-        columns.append({"name": column.name, "description": column.description + known})
-    return {"name": contract.table.table, "description": contract.description, "columns": columns}
+        tested = {"data_tests": ["not_null"]} if column.name in contract.key else {}
+        columns.append({"name": column.name, "description": column.description + known, **tested})
+    is_key: Any = {"unique_combination": {"arguments": {"columns": list(contract.key)}}}
+    tested = {"data_tests": [is_key]} if contract.key else {}
+    return {"name": contract.table.table, "description": contract.description, **tested, "columns": columns}

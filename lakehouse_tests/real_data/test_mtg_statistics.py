@@ -11,6 +11,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -41,6 +43,7 @@ from lakehouse_tests.cleared import clear
 from lakehouse_tests.conftest import REAL_DATA, Stack
 from lakehouse_tests.recount_statistics import Group, Sent, recount
 from lakehouse_tests.topics import records_of
+from lakehouse_tests.warehouse import DBT_PROJECT
 
 pytestmark = [pytest.mark.real_data, pytest.mark.timeout(1200)]
 
@@ -313,6 +316,14 @@ def test_what_a_pull_publishes_is_counted(magic: Magic, tmp_path: Path) -> None:
     made = [one for group, one in counted.items() if group not in known]
     assert len(made) > 4
     assert all(one["movers"] for one in made if one["cards"] > 5)
+
+
+def test_what_dbt_says_of_the_table_holds(magic: Magic, tmp_path: Path) -> None:
+    folders = [word for name in ("project", "profiles") for word in (f"--{name}-dir", str(DBT_PROJECT))]
+    command = [str(Path(sys.executable).parent / "dbt"), "test", "--select", "source:gold.mtg_statistics", *folders]
+    done = subprocess.run([*command, "--target-path", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4_000:]
+    assert "PASS=3" in done.stdout
 
 
 def test_maintenance_leaves_what_every_engine_reads(magic: Magic) -> None:
