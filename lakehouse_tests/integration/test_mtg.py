@@ -14,6 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.admin import ConfigResource, ConfigResourceType
@@ -23,6 +24,7 @@ from lakehouse.adapters.kafka.client import await_topic, open_admin
 from lakehouse.adapters.kafka.produce import send
 from lakehouse.adapters.postgres.client import open_postgres
 from lakehouse.audit import run_audit
+from lakehouse.domains.mtg.checks import prices_hardly_jump, sets_hold_the_cards_they_declare
 from lakehouse.domains.mtg.feeds import CARDS, SETS
 from lakehouse.domains.mtg.made import make_builds
 from lakehouse.domains.mtg.pull import Wanted, land_all, pull
@@ -96,6 +98,12 @@ def magic(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ma
         down(load(), ["spark"])
 
 
+def checked(check: dg.AssetChecksDefinition) -> dg.AssetCheckResult:
+    result = check()
+    assert isinstance(result, dg.AssetCheckResult)
+    return result
+
+
 def test_a_pull_that_is_killed_is_completed_by_the_next(magic: Magic) -> None:
     """At some moment of it; whatever it had sent is sent once."""
     script = (
@@ -143,6 +151,18 @@ def test_gold_points_at_the_version_of_the_day_and_compares_with_the_day_before(
         " left join iceberg.gold.dim_mtg_card c on f.card_key = c.card_key"
     )
     assert sorted(map(tuple, found), key=str) == sorted(wanted, key=str)
+
+
+def test_prices_that_jump_are_counted(magic: Magic) -> None:
+    assert checked(prices_hardly_jump).passed
+    fact = "iceberg.gold.fact_mtg_card_price"
+    those = f"date_key = (select max(date_key) from {fact}) and price_type = 'buylist' and previous_price > 0"
+    ((count,),) = magic.stack.sql(f"select count(*) from {fact} where {those}")
+    magic.stack.sql(f"update {fact} set price = price * 1000 where {those}")
+    found = checked(prices_hardly_jump)
+    magic.stack.sql(f"update {fact} set price = price / 1000 where {those}")
+    assert not found.passed
+    assert found.metadata["jumps"].value == count > 0
 
 
 def test_every_rule_that_dbt_states_as_a_unit_test_holds(magic: Magic, tmp_path: Path) -> None:
@@ -260,3 +280,14 @@ def test_the_command_says_what_is_wrong_and_what_is_new(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     assert said in " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_set_without_all_its_cards_is_named(magic: Magic) -> None:
+    assert checked(sets_hold_the_cards_they_declare).passed
+    magic.stack.sql("delete from iceberg.silver.mtg_cards where set_code = 'EMB' and is_current and side is null")
+    found = checked(sets_hold_the_cards_they_declare)
+    assert not found.passed
+    assert found.metadata["sets"].value == 1
+    differing = found.metadata["differing"].value
+    assert isinstance(differing, dict)
+    assert list(differing) == ["EMB"]

@@ -10,12 +10,16 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
+from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 
+from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.contracts.contract import Contract
 from lakehouse.domains.mtg import pull as pulling
 from lakehouse.domains.mtg.changes import Messages
+from lakehouse.domains.mtg.checks import kept_files_are_what_was_received
 from lakehouse.domains.mtg.feeds import FEEDS
 from lakehouse.domains.mtg.made import make_builds
 from lakehouse.domains.mtg.pull import ATTEMPTS, Pulled, Sent, Wanted, changed_files, pull, wanted
@@ -28,7 +32,15 @@ from lakehouse_tests.magic import Lake, card
 
 EARLIER, DAY, NEXT = date(2026, 2, 27), date(2026, 3, 1), date(2026, 3, 2)
 BOTH = (DAY, NEXT)
+CATALOGS: list[Catalog] = []
 EVERYTHING = Wanted(None, prices=True)
+
+
+class FakeIceberg(IcebergResource):
+    """A catalog that is given."""
+
+    def catalog(self) -> Catalog:
+        return CATALOGS[-1]
 
 
 @dataclass
@@ -133,6 +145,27 @@ def test_what_counts_as_taken_is_in_bronze(nights: Nights) -> None:
         nights.take(shelf, NEXT)
     assert nights.waiting == []
     assert DAY in set(nights.rows(MTG_PRICES, "price_date"))
+
+
+def test_a_kept_file_that_is_no_longer_what_was_received_is_named(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def checked() -> dg.AssetCheckResult:
+        result = kept_files_are_what_was_received(iceberg=FakeIceberg())
+        assert isinstance(result, dg.AssetCheckResult)
+        return result
+
+    with nights.server() as shelf:
+        nights.take(shelf)
+        monkeypatch.setenv("LAKEHOUSE_HOME", str(nights.settings.home))
+        monkeypatch.setenv("LAKEHOUSE_MTGJSON_URL", shelf.address)
+    CATALOGS.append(nights.lake.catalog)
+    assert checked().passed
+    (path,) = nights.settings.raw_folder.rglob("AllPrintings.json.gz")
+    path.write_bytes(path.read_bytes() + b"!")
+    found = checked()
+    assert not found.passed
+    assert found.metadata["changed"].value == ["AllPrintings.json.gz"]
 
 
 def set_of(**members: Any) -> Json:
