@@ -23,10 +23,10 @@ from lakehouse.adapters.iceberg.filters import among, at_least
 from lakehouse.adapters.spark.session import open_session
 from lakehouse.adapters.spark.workspace import Workspace
 from lakehouse.domains.mtg import agreement, decks, serving, silver
-from lakehouse.domains.mtg.contract import PRICE_MESSAGE
+from lakehouse.domains.mtg.contract import PRICE_MESSAGE, SET_MESSAGE
 from lakehouse.domains.mtg.deck_list import read_deck
 from lakehouse.domains.mtg.lake import unread
-from lakehouse.naming import MTG_CARD_VERSIONS, MTG_PRICE_ROWS
+from lakehouse.naming import MTG_CARD_VERSIONS, MTG_PRICE_ROWS, MTG_SET_STATE
 from lakehouse_tests.cards import OF_CARDS, Object, Price, Story, Version
 from lakehouse_tests.home import Home, open_home
 from lakehouse_tests.magic import FIRST as FIRST_BUILD
@@ -392,6 +392,37 @@ def test_what_spark_makes_of_builds_is_served(cards: Cards, lake: tuple[Lake, Wo
         rows = cards.sql(f"select {', '.join(Price._fields)} from mtg.card_prices")
         assert set(rows) == {tuple(one) for one in held if one.uuid in story.versions}
         assert agreement.compare(cards.settings) == []
+
+
+def test_a_set_is_what_its_newest_build_said_and_one_that_is_gone_what_was_said_last(
+    cards: Cards, lake: tuple[Lake, Workspace]
+) -> None:
+    """In order, late, and again."""
+    bronze, work = lake
+    told: list[tuple[str, int, str | None]] = []
+    for news in (
+        [("A", 2, "two"), ("B", 2, "b"), ("C", 2, None)],
+        [("A", 3, "three"), ("B", 3, None)],
+        [("A", 1, "one"), ("B", 1, "older"), ("C", 1, "was")],
+        [("B", 2, "again")],
+        [("B", 3, None), ("A", 3, "three, again")],
+        [("B", 4, "back"), ("D", 4, "new")],
+    ):
+        told += news
+        messages = []
+        for code, day, name in news:
+            message = {"set_code": code, "build_date": f"2026-01-0{day}", "is_deleted": name is None}
+            messages.append(json.dumps(message | ({"set": {"name": name}} if name else {})).encode())
+        bronze.land(SET_MESSAGE, messages)
+        silver.build_sets(work)
+        wanted = {}
+        for code in {code for code, _, _ in told}:
+            of_set = sorted(((day, name) for one, day, name in told if one == code), key=lambda said: said[0])
+            names = [name for _, name in of_set if name]
+            wanted[code] = (names[-1] if names else None, of_set[-1][1] is None, of_set[-1][0])
+        rows = connect(cards.settings).load_table(MTG_SET_STATE.identifier).scan().to_arrow().to_pylist()
+        found = {row["set_code"]: (row["name"], row["is_deleted"], row["build_date"].day) for row in rows}
+        assert found == wanted
 
 
 def test_prices_that_no_column_holds_become_a_dead_letter_and_cost_the_others_nothing(

@@ -5,6 +5,7 @@ Whatever order messages came in, and however often: a table is the same, for a d
 
 from __future__ import annotations
 
+from datetime import date
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,6 @@ from lakehouse.ledger.misfits import refuse
 from lakehouse.naming import MTG_CARDS, MTG_PRICES, MTG_SETS, TableName
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from pyspark.sql import Column, DataFrame
 
     from lakehouse.adapters.spark.workspace import Workspace
@@ -81,19 +80,32 @@ def build_sets(work: Workspace) -> Built:
     if read.mode is Mode.NOTHING:
         pass_over(work, SET, read)
         return Built(SET.table, read.mode, 0)
-    touched = work.rows(read).select("set_code").distinct()
-    told = work.as_of(read).join(touched, "set_code", "left_semi")
-    parsed = _members(told, "set", "set_object", SET_MEMBERS)
-    parsed = parsed.withColumn("tokens", sf.expr("json_array_length(get_json_object(set_object, '$.tokens'))"))
-    with kept(_judged(parsed, _SET_REASONS)) as judged:
-        refused = _refuse(work, SET, judged.where("reason is not null"), "set_code")
-        good = judged.where("reason is null")
-        # A set that is gone keeps what was last said of it.
-        content = _newest(good.where("not is_deleted"), ("set_code",)).drop("is_deleted", "build_date")
-        state = _newest(good, ("set_code",)).select("set_code", "is_deleted", "build_date")
-        made = state.join(content, "set_code", "left")
-        known = _known(work, SET.table).join(touched, "set_code", "left_semi")
-        count = _replace(work, SET, made, known, ("set_code",), read)
+    known = _known(work, SET.table)
+    news = work.rows(read).groupBy("set_code").agg(sf.min("build_date").alias("_first"))
+    told_on = known.select("set_code", sf.col("build_date").alias("_told_on"))
+    # What comes in order takes the place of all that was said before, which need not be read again.
+    in_order = sf.col("_told_on").isNull() | (sf.col("_first") > sf.col("_told_on"))
+    begins = news.join(told_on, "set_code", "left").select(
+        "set_code", sf.when(in_order, sf.col("_first")).otherwise(sf.lit(date.min)).alias(SINCE)
+    )
+    with kept(begins) as begins:
+        floor = begins.agg(sf.min(SINCE)).first()
+        assert floor
+        told = work.as_of(read).where(sf.col("build_date") >= sf.lit(floor[0])).join(begins, "set_code")
+        parsed = _members(told.where(sf.col("build_date") >= sf.col(SINCE)), "set", "set_object", SET_MEMBERS)
+        parsed = parsed.withColumn("tokens", sf.expr("json_array_length(get_json_object(set_object, '$.tokens'))"))
+        with kept(_judged(parsed, _SET_REASONS)) as judged:
+            refused = _refuse(work, SET, judged.where("reason is not null"), "set_code")
+            good = judged.where("reason is null")
+            # A set that is gone keeps what was last said of it.
+            names = [column.name for column in SET.fields if column.name not in ("is_deleted", "build_date")]
+            said = _newest(good.where("not is_deleted"), ("set_code",)).select(names)
+            in_place = begins.where(sf.col(SINCE) > sf.lit(date.min))
+            before = known.join(in_place, "set_code", "left_semi").join(said, "set_code", "left_anti").select(names)
+            state = _newest(good, ("set_code",)).select("set_code", "is_deleted", "build_date")
+            made = state.join(said.unionByName(before), "set_code", "left")
+            held = known.join(begins, "set_code", "left_semi")
+            count = _replace(work, SET, made, held, ("set_code",), read)
     return Built(SET.table, read.mode, count, refused)
 
 
