@@ -162,7 +162,7 @@ def take_again(
         LakehouseError: none are kept; Kafka or the catalog refuses or does not answer.
     """
     client = _client(settings)
-    kept = client.kept(build_date)
+    build, kept = _newest_kept(client, build_date)
     kept.pop(SET_LIST, None)
     # What is in two files is taken from the one that says all.
     if ALL_PRINTINGS in kept:
@@ -175,10 +175,21 @@ def take_again(
         folder = settings.raw_folder / "mtg"
         there = ", ".join(sorted(path.name for path in folder.glob("????-??-??"))) or "none"
         raise LakehouseError(f"no downloads of {build_date} are kept in {folder}; there are those of: {there}")
-    client.verify(kept.values())
-    builds = {build for file in kept.values() if (build := read_meta(file))}
-    build = max(builds, key=lambda one: one.version, default=Build(build_date, ""))
     return _take(settings, catalog, client, build, list(kept.values()), [], run_id, progress or Progress())
+
+
+def _newest_kept(client: MtgJson, build_date: date) -> tuple[Build, dict[str, Kept]]:
+    """The build of a day that a file was last received of, and its files: those of others of the day are left out.
+
+    Raises:
+        LakehouseError: a file is no longer what was received.
+    """
+    kept = client.kept(build_date)
+    client.verify(kept.values())
+    builds = {name: read_meta(file) for name, file in kept.items()}
+    last = max((name for name in kept if builds[name]), key=lambda name: kept[name].fetched_at, default="")
+    build = builds.get(last) or Build(build_date, "")
+    return build, {name: file for name, file in kept.items() if builds[name] in (None, build)}
 
 
 def changed_files(settings: Settings, catalog: Catalog) -> tuple[int, list[str]]:

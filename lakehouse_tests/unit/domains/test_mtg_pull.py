@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +24,7 @@ from lakehouse.domains.mtg.changes import Messages
 from lakehouse.domains.mtg.checks import kept_files_are_what_was_received
 from lakehouse.domains.mtg.feeds import FEEDS
 from lakehouse.domains.mtg.made import make_builds
-from lakehouse.domains.mtg.pull import ATTEMPTS, Pulled, Sent, Wanted, changed_files, pull, wanted
+from lakehouse.domains.mtg.pull import ATTEMPTS, Pulled, Sent, Wanted, changed_files, pull, take_again, wanted
 from lakehouse.domains.mtg.server import Json, Shelf, serving, write_build
 from lakehouse.domains.mtg.source import ALL_PRICES, ALL_PRINTINGS, PRICES_TODAY, UnreadableFileError
 from lakehouse.ledger.feed import Feed
@@ -166,6 +168,20 @@ def test_a_kept_file_that_is_no_longer_what_was_received_is_named(
     found = checked()
     assert not found.passed
     assert found.metadata["changed"].value == ["AllPrintings.json.gz"]
+
+
+def test_of_a_day_with_files_of_two_builds_the_one_that_came_last_is_taken_again(nights: Nights) -> None:
+    kept = nights.settings.raw_folder / "mtg" / str(DAY)
+    with nights.server() as shelf:
+        nights.take(shelf, DAY, Wanted(("HRB", "EMB")))
+        again = json.loads((nights.builds[DAY] / "HRB.json").read_text())
+        again["meta"]["version"] = "another"
+        path = kept / "HRB.json.gz"
+        path.write_bytes(gzip.compress(json.dumps(again).encode()))
+        path.with_name(f"{path.name}.sha256").write_text(hashlib.sha256(path.read_bytes()).hexdigest())
+        taken = take_again(nights.at(shelf), nights.lake.catalog, DAY, run_id="tests")
+    assert taken is not None
+    assert (taken.build.version, [part.name for part in taken.parts]) == ("another", ["HRB"])
 
 
 def set_of(**members: Any) -> Json:
