@@ -17,9 +17,9 @@ from lakehouse.adapters.batch import RECORDS, Batch, Range
 from lakehouse.contracts.contract import Contract
 from lakehouse.domains.mtg.changes import find_changes
 from lakehouse.domains.mtg.contract import CARD_MESSAGE, PRICE_MESSAGE, SET_MESSAGE
-from lakehouse.domains.mtg.pull import _write_down
 from lakehouse.domains.mtg.source import ALL_PRICES, ALL_PRINTINGS, Build, Kept
 from lakehouse.domains.mtg.spool import Part, Spool, spool_prices, spool_sets
+from lakehouse.domains.mtg.taken import write_down
 from lakehouse.ledger.writer import LedgeredWriter
 
 Json = dict[str, Any]
@@ -78,7 +78,7 @@ class Lake:
                 self.land(contract, [value.encode() for value in values[:lands]])
                 due += [json.loads(value) for value in values]
         if lands is None:
-            _write_down(self.catalog, build(day), parts)
+            write_down(self.catalog, build(day), parts)
         return due
 
     def _parse(

@@ -11,24 +11,22 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from pyiceberg.expressions import And
 
 from lakehouse.adapters.iceberg.catalog import ensure_table
-from lakehouse.adapters.iceberg.filters import among, at_most, begins_with, equal
-from lakehouse.adapters.iceberg.history import ALL_ROWS
-from lakehouse.contracts.arrow import arrow_schema
+from lakehouse.adapters.iceberg.filters import equal
 from lakehouse.contracts.contract import Contract
 from lakehouse.domains.mtg.changes import Messages, find_changes
-from lakehouse.domains.mtg.contract import BUILD_RECORD, CARD_MESSAGE, PRICE_MESSAGE, SET_MESSAGE
+from lakehouse.domains.mtg.contract import CARD_MESSAGE, PRICE_MESSAGE, SET_MESSAGE
 from lakehouse.domains.mtg.feeds import FEEDS, PRICES
 from lakehouse.domains.mtg.source import (
     ALL_PRICES,
     ALL_PRINTINGS,
+    PRICE_FILES,
     PRICES_TODAY,
     SET_LIST,
     Build,
@@ -41,13 +39,12 @@ from lakehouse.domains.mtg.source import (
     read_set_list,
 )
 from lakehouse.domains.mtg.spool import Part, Spool, spool_prices, spool_sets
+from lakehouse.domains.mtg.taken import has_prices_before, parts_with_cards, taken_rows, write_down
 from lakehouse.errors import LakehouseError
-from lakehouse.ledger.commit import append, until_won
 from lakehouse.ledger.feed import Feed
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
-    from pyiceberg.expressions import BooleanExpression
 
     from lakehouse.settings import Settings
 
@@ -55,7 +52,6 @@ ATTEMPTS = 3
 """Times that a build is begun: a new one may be published meanwhile, or a file turn out to be unreadable."""
 IDLE_SECONDS = 0.5
 """A topic that says nothing for so long, and has nothing more, is landed."""
-_PRICES = (ALL_PRICES, PRICES_TODAY)
 
 
 @dataclass(frozen=True)
@@ -166,7 +162,7 @@ def take_again(
     kept.pop(SET_LIST, None)
     # What is in two files is taken from the one that says all.
     if ALL_PRINTINGS in kept:
-        kept = {name: file for name, file in kept.items() if name in (ALL_PRINTINGS, *_PRICES)}
+        kept = {name: file for name, file in kept.items() if name in (ALL_PRINTINGS, *PRICE_FILES)}
     if ALL_PRICES in kept:
         kept.pop(PRICES_TODAY, None)
     if not kept and not is_needed:
@@ -195,7 +191,7 @@ def _newest_kept(client: MtgJson, build_date: date) -> tuple[Build, dict[str, Ke
 def changed_files(settings: Settings, catalog: Catalog) -> tuple[int, list[str]]:
     """How many files of the newest build that was taken are kept, and which are not what was received."""
     client = _client(settings)
-    rows = _taken(catalog, client, ("build_date", "source_sha256", "taken_at"))
+    rows = taken_rows(catalog, client, ("build_date", "source_sha256", "taken_at"))
     if not rows:
         return 0, []
     newest = max(row["build_date"] for row in rows)
@@ -210,25 +206,16 @@ def _client(settings: Settings) -> MtgJson:
     return MtgJson(settings.mtgjson_url, settings.raw_folder / "mtg")
 
 
-def _taken(
-    catalog: Catalog, client: MtgJson, columns: Sequence[str], row_filter: BooleanExpression = ALL_ROWS
-) -> list[dict[str, Any]]:
-    """What was taken from the client's server; another one's builds are others, whatever their days and versions."""
-    from_there = And(row_filter, begins_with("source_url", client.url))
-    scan = ensure_table(catalog, BUILD_RECORD).scan(from_there, selected_fields=(*columns, "source_url"))
-    return scan.to_arrow().to_pylist()  # type: ignore[no-any-return]
-
-
 def _missing(catalog: Catalog, client: MtgJson, build: Build, wanted: Wanted) -> Wanted:
     """What of a build was not taken yet."""
-    rows = _taken(catalog, client, ("part", "build_version"), equal("build_date", build.date.isoformat()))
+    rows = taken_rows(catalog, client, ("part", "build_version"), equal("build_date", build.date.isoformat()))
     taken = {row["part"] for row in rows if row["build_version"] == build.version}
     sets: tuple[str, ...] | None
     if wanted.sets is None:
         sets = () if ALL_PRINTINGS in taken else None
     else:
         sets = tuple(code for code in wanted.sets if code not in taken)
-    return Wanted(sets, wanted.prices and not taken & set(_PRICES))
+    return Wanted(sets, wanted.prices and not taken & set(PRICE_FILES))
 
 
 def _fetch(
@@ -239,12 +226,16 @@ def _fetch(
     names = [ALL_PRINTINGS] if wanted.sets is None else []
     if wanted.sets:
         (listed,) = client.fetch([SET_LIST], build, progress.on_bytes)
-        there = read_set_list(listed)
+        try:
+            there = read_set_list(listed)
+        except UnreadableFileError:
+            client.refuse(listed)
+            raise
         gone = [Part(code, listed) for code in wanted.sets if code not in there]
         _require_known(catalog, gone, list(there))
         names += [file_of_set(code) for code in wanted.sets if code in there]
     if wanted.prices:
-        names.append(PRICES_TODAY if _has_prices_before(catalog, client, build) else ALL_PRICES)
+        names.append(PRICES_TODAY if has_prices_before(catalog, client, build) else ALL_PRICES)
     return client.fetch(names, build, progress.on_bytes), gone
 
 
@@ -255,14 +246,6 @@ def _require_known(catalog: Catalog, gone: Sequence[Part], there: Sequence[str])
             near = difflib.get_close_matches(code.upper(), there)
             hint = f"; did you mean {' or '.join(near)}?" if near else "; their codes are like NEO or MH2"
             raise LakehouseError(f"MTGJSON has no set {code}{hint}")
-
-
-def _has_prices_before(catalog: Catalog, client: MtgJson, build: Build) -> bool:
-    """Whether there are prices up to the day before a build: those of nights that were missed are in `ALL_PRICES`."""
-    rows = _taken(catalog, client, ("build_date", "last_date"), among("part", _PRICES))
-    # A day after that of its build is a mistake of the file.
-    days = [min(row["last_date"], row["build_date"]) for row in rows if row["last_date"]]
-    return bool(days) and build.date - max(days) <= timedelta(days=1)
 
 
 def _take(
@@ -283,13 +266,13 @@ def _take(
         _require_cards(catalog, client, build, pulled.parts)
         land_all(settings, catalog, run_id)
         for feed in FEEDS:
-            parts = [part for part in pulled.parts if (part.name in _PRICES) == (feed is PRICES)]
+            parts = [part for part in pulled.parts if (part.name in PRICE_FILES) == (feed is PRICES)]
             if parts:
                 found = find_changes(catalog, feed.contract, spools[feed.contract.name], build, parts, folder)
                 pulled.sent[feed.topic_name] = _send(settings, feed, found, progress)
     # Of a card's days of prices, which have one key, compaction would leave the last one alone.
     land_all(settings, catalog, run_id)
-    _write_down(catalog, build, pulled.parts)
+    write_down(catalog, build, pulled.parts)
     return pulled
 
 
@@ -306,7 +289,7 @@ def _parse(
         spools = {contract.name: opened.enter_context(Spool(contract, folder)) for contract in contracts}
         for file in files:
             try:
-                if file.name in _PRICES:
+                if file.name in PRICE_FILES:
                     parts.append(spool_prices(file, spools[PRICE_MESSAGE.name], on_card=lambda: progress.on_parsed("")))
                     continue
                 sets, cards = spools[SET_MESSAGE.name], spools[CARD_MESSAGE.name]
@@ -329,9 +312,7 @@ def _require_cards(catalog: Catalog, client: MtgJson, build: Build, parts: Seque
     empty = {part.name: part for part in parts if part.declared_items and not part.items}
     if not empty:
         return
-    before = And(among("part", list(empty)), at_most("build_date", build.date.isoformat()))
-    rows = ensure_table(catalog, BUILD_RECORD).scan(before, selected_fields=("part", "items")).to_arrow().to_pylist()
-    for name in sorted({row["part"] for row in rows if row["items"]}):
+    for name in sorted(parts_with_cards(catalog, list(empty), build)):
         client.refuse(empty[name].source)
         raise UnreadableFileError(
             f"{empty[name].source.url} is what its checksum says, but lists none of the {empty[name].declared_items}"
@@ -380,31 +361,3 @@ def _sendable(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[bytes, bytes]
     for batch in batches:
         keys, values = (batch.column(name).cast(pa.binary()).to_pylist() for name in ("key", "value"))
         yield from zip(keys, values, strict=True)
-
-
-def _write_down(catalog: Catalog, build: Build, parts: Sequence[Part]) -> None:
-    table = ensure_table(catalog, BUILD_RECORD)
-    now = datetime.now(UTC)
-    rows: list[dict[str, Any]] = [
-        {
-            "build_date": build.date,
-            "build_version": build.version or None,
-            "part": part.name,
-            "items": part.items,
-            "declared_items": part.declared_items,
-            "first_date": part.first_date and date.fromisoformat(part.first_date),
-            "last_date": part.last_date and date.fromisoformat(part.last_date),
-            "source_url": part.source.url,
-            "source_sha256": part.source.sha256,
-            "fetched_at": part.source.fetched_at,
-            "taken_at": now,
-        }
-        for part in parts
-    ]
-    written = pa.Table.from_pylist(rows, schema=arrow_schema(BUILD_RECORD))
-
-    def write() -> None:
-        table.refresh()
-        append(table, written, {}, {})
-
-    until_won(table, write)

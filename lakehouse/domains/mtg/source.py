@@ -51,6 +51,7 @@ SMALL = 1024 * 1024
 """Bytes that `Meta.json` and a checksum have at most."""
 
 ALL_PRINTINGS, ALL_PRICES, PRICES_TODAY, SET_LIST = "AllPrintings", "AllPrices", "AllPricesToday", "SetList"
+PRICE_FILES = (ALL_PRICES, PRICES_TODAY)
 _RESERVED = frozenset({"CON", "PRN", "AUX", "NUL"})
 _CODE = re.compile(r"[A-Z0-9]{1,10}")
 _GOOD = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
@@ -380,14 +381,17 @@ def read_set_list(kept: Kept) -> dict[str, Any]:
     """What `SetList` says of each set, by code.
 
     Raises:
-        UnreadableFileError: it is no JSON, or ends too soon.
+        UnreadableFileError: it is no JSON, ends too soon, or lists none.
     """
     with _opened(kept) as file:
-        return {
+        listed = {
             str(told["code"]): told
             for told in ijson.items(file, "data.item")
             if isinstance(told, dict) and "code" in told
         }
+    if not listed:
+        raise UnreadableFileError(f"{kept.url} is what its checksum says, but lists no set")
+    return listed
 
 
 def _member(told: Any, name: str) -> Any:

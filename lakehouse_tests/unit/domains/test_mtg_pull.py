@@ -26,7 +26,7 @@ from lakehouse.domains.mtg.feeds import FEEDS
 from lakehouse.domains.mtg.made import make_builds
 from lakehouse.domains.mtg.pull import ATTEMPTS, Pulled, Sent, Wanted, changed_files, pull, take_again, wanted
 from lakehouse.domains.mtg.server import Json, Shelf, serving, write_build
-from lakehouse.domains.mtg.source import ALL_PRICES, ALL_PRINTINGS, PRICES_TODAY, UnreadableFileError
+from lakehouse.domains.mtg.source import ALL_PRICES, PRICES_TODAY, UnreadableFileError
 from lakehouse.ledger.feed import Feed
 from lakehouse.naming import MTG_CARDS, MTG_PRICES, TableName
 from lakehouse.settings import Settings, load
@@ -189,23 +189,25 @@ def set_of(**members: Any) -> Json:
 
 
 @pytest.mark.parametrize(
-    ("what", "data"),
+    ("name", "data"),
     [
-        (Wanted(None), {"data": {}}),
-        (Wanted(None), {}),
-        (Wanted(None), {"data": {"HRB": None}}),
-        (Wanted(None), {"data": {"HRB": set_of(cards=[])}}),
-        (Wanted(("HRB",)), {}),
-        (Wanted(("HRB",)), {"data": {}}),
-        (Wanted(("HRB",)), {"data": set_of(cards=None)}),
-        (Wanted(("HRB",)), {"data": set_of(cards=[])}),
+        ("AllPrintings", {"data": {}}),
+        ("AllPrintings", {}),
+        ("AllPrintings", {"data": {"HRB": None}}),
+        ("AllPrintings", {"data": {"HRB": set_of(cards=[])}}),
+        ("HRB", {}),
+        ("HRB", {"data": {}}),
+        ("HRB", {"data": set_of(cards=None)}),
+        ("HRB", {"data": set_of(cards=[])}),
+        ("SetList", {}),
+        ("SetList", {"data": []}),
     ],
 )
 def test_a_file_that_is_sound_but_says_nothing_is_refused_and_nothing_is_gone(
-    nights: Nights, tmp_path: Path, what: Wanted, data: Json
+    nights: Nights, tmp_path: Path, name: str, data: Json
 ) -> None:
+    what = Wanted(None if name == "AllPrintings" else ("HRB",))
     nights.builds = {day: write_build(tmp_path / str(day), str(day), f"v{day}", {"HRB": set_of()}) for day in BOTH}
-    name = ALL_PRINTINGS if what.sets is None else "HRB"
     meta = {"date": str(NEXT), "version": f"v{NEXT}"}
     (nights.builds[NEXT] / f"{name}.json").write_text(json.dumps({"meta": meta} | data))
     with nights.server() as shelf:
