@@ -6,9 +6,10 @@ A batch has a number, which PostgreSQL and Redis both keep: where they differ, R
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -43,6 +44,7 @@ Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Text = Annotated[str, Meta(pattern=NO_NUL)]
 """What it takes for a `text`."""
 Time = Annotated[datetime, Meta(tz=True)]
+Result = TypeVar("Result")
 
 
 class Totals(Struct, frozen=True, gc=False):
@@ -141,21 +143,22 @@ class Cache:
         begins = {period: begin_of(period, today) for period in Period}
         unfinished = list(self.redis.scan_iter(f"{_NEW}*", count=ROWS))
         self.redis.delete(BATCH, *unfinished)
-        counts = [0, 0]
-        with connection.cursor("totals") as cursor:
-            cursor.execute(f"select {', '.join(Totals.__struct_fields__)} from players.player_statistics")
-            while rows := cursor.fetchmany(ROWS):
-                self._replace([Totals(*row) for row in rows], now)
-                counts[0] += len(rows)
-        boards: dict[str, datetime | None] = {}
-        with connection.cursor("scores") as cursor:
-            cursor.execute(f"select {', '.join(Score.__struct_fields__)} from players.scores where {IS_ON_BOARD}")
-            while rows := cursor.fetchmany(ROWS):
-                with self.redis.pipeline(transaction=False) as pipe:
-                    # Readers see a board as it was until the new one is whole.
-                    boards |= _put_scores(pipe, [Score(*row) for row in rows], begins, today, prefix=_NEW)
-                    pipe.execute()
-                counts[1] += len(rows)
+
+        def put_totals(rows: Sequence[tuple[Any, ...]]) -> int:
+            self._replace([Totals(*row) for row in rows], now)
+            return len(rows)
+
+        def put_scores(rows: Sequence[tuple[Any, ...]]) -> tuple[int, dict[str, datetime | None]]:
+            with self.redis.pipeline(transaction=False) as pipe:
+                # Readers see a board as it was until the new one is whole.
+                found = _put_scores(pipe, [Score(*row) for row in rows], begins, today, prefix=_NEW)
+                pipe.execute()
+            return len(rows), found
+
+        players = sum(_overlapped(put_totals, _rows_of(connection, Totals, "players.player_statistics")))
+        scores, boards = 0, dict[str, datetime | None]()
+        for count, found in _overlapped(put_scores, _rows_of(connection, Score, f"players.scores where {IS_ON_BOARD}")):
+            scores, boards = scores + count, boards | found
         held = set(self.redis.scan_iter(f"{BOARDS}*", count=ROWS))
         with self.redis.pipeline(transaction=True) as pipe:
             # Of a game that nobody plays now, Redis may have had a board of a period that has ended since.
@@ -169,7 +172,7 @@ class Cache:
                 pipe.set(turned_key(period), begin.isoformat())
             pipe.set(BATCH, batch)
             pipe.execute()
-        return counts[0], counts[1]
+        return players, scores
 
     def _replace(self, totals: Sequence[Totals], now: datetime) -> None:
         """Totals in place of what is there, so many at a time as readers do not wait for."""
@@ -185,6 +188,26 @@ class Cache:
         periods = list(Period)
         found = self.redis.mget([turned_key(period) for period in periods])
         return {period: date.fromisoformat(str(text)) for period, text in zip(periods, found, strict=True) if text}
+
+
+def _rows_of(connection: Connection, kind: type[Struct], source: str) -> Iterator[list[tuple[Any, ...]]]:
+    """The columns of a kind of thing, so many rows at a time."""
+    with connection.cursor(kind.__name__.lower()) as cursor:
+        cursor.execute(f"select {', '.join(kind.__struct_fields__)} from {source}")
+        while rows := cursor.fetchmany(ROWS):
+            yield rows
+
+
+def _overlapped(put: Callable[[list[Any]], Result], batches: Iterable[list[Any]]) -> Iterator[Result]:
+    """What came of each batch; while one is put into Redis, PostgreSQL is asked for the next."""
+    with ThreadPoolExecutor(1) as thread:
+        running: Future[Result] | None = None
+        for batch in batches:
+            if running:
+                yield running.result()
+            running = thread.submit(put, batch)
+        if running:
+            yield running.result()
 
 
 def _put_totals(pipe: Pipeline, totals: Iterable[Totals], now: datetime) -> None:
