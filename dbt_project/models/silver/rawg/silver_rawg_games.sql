@@ -97,7 +97,10 @@ winners as (
                     one.platform.name,
                     one.platform.slug,
                     try_cast(one.released_at as date),
-                    coalesce({{ rawg_requirements('one.requirements_en') }}, {{ rawg_requirements('one.requirements') }}),
+                    coalesce(
+                        {{ rawg_requirements('one.requirements_en') }},
+                        {{ rawg_requirements('one.requirements') }}
+                    ),
                     {{ rawg_requirements('one.requirements_ru') }}
                 ) as row(
                     platform_id bigint,
