@@ -12,7 +12,8 @@ from lakehouse.terminal import console, print_json
 
 stream_app = typer.Typer(
     no_args_is_help=True,
-    help="The always-on jobs in Flink: [bold]conversions[/bold], [bold]players[/bold], [bold]player-stats[/bold].",
+    help="The always-on jobs in Flink: [bold]conversions[/bold], [bold]players[/bold], [bold]player-stats[/bold], "
+    "[bold]mtg[/bold].",
     rich_markup_mode="rich",
 )
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from lakehouse.naming import Domain
 from lakehouse_tests import rawg_marts
@@ -63,6 +64,16 @@ class Star:
         failed = [check.check_name for check in done.get_asset_check_evaluations() if not check.passed]
         assert not [name for name in failed if name != "rawg_has_as_many_games"], failed
         return done
+
+    def pull_months(self, first: str, last: str) -> None:
+        """A backfill of months of release: one run over a range of partitions."""
+        from lakehouse.domains.rawg.bronze import rawg_games
+
+        done = dg.materialize(
+            [rawg_games], tags={ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+        )
+        (made,) = [event.step_materialization_data.materialization for event in done.get_asset_materialization_events()]
+        assert made.metadata["windows"].value == 2
 
     def put(self, *items: Item) -> None:
         from lakehouse.domains.rawg.site import game_of
@@ -143,10 +154,6 @@ def test_sums_over_a_bridge_are_sums_over_the_games(star: Star) -> None:
 
 def test_a_day_of_changes_writes_what_has_changed_and_a_build_from_nothing_has_the_same_keys(star: Star) -> None:
     """One in a hundred has other numbers and genres; one is deleted, which a month of release finds."""
-    from lakehouse.domains.rawg.ingest import pull_windows
-    from lakehouse.domains.rawg.windows import ROOTS
-    from lakehouse.settings import load
-
     before = star.warehouse.contents()
     yesterday = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%dT12:00:00")
     known = {number: json.loads(item) for number, item in star.items.items()}
@@ -154,7 +161,7 @@ def test_a_day_of_changes_writes_what_has_changed_and_a_build_from_nothing_has_t
     star.put(*(item | {"updated": yesterday, "metacritic": 99, "genres": item["genres"][:1]} for item in changed))
     gone = next(item for item in known.values() if item["released"] == "2012-10-16")
     star.server.site.remove(gone["id"])
-    pull_windows(load(), [ROOTS["2012-10"]], run_id="a month", again=True)
+    star.pull_months("2012-09", "2012-10")
     star.daily()
     found = star.assert_right()
     assert found["gold.fact_games"].keys() == before["gold.fact_games"].keys() - {(rawg_marts.key(gone["id"]),)}
