@@ -39,12 +39,22 @@ FAULTS: dict[str, Fault] = {}
 """By the name of the test."""
 
 
-def fault(what: str, *, expected: str, cases: Sequence[str] = ("",)) -> Callable[[Test], Test]:
-    """Declare what a test brings about. The test takes what it strikes, and where there are cases, a ``case``."""
+def fault(
+    what: str, *, expected: str, cases: Sequence[str] = ("",), in_soak: Sequence[str] = ()
+) -> Callable[[Test], Test]:
+    """Declare what a test brings about. The test takes what it strikes, and where there are cases, a ``case``.
+
+    Args:
+        what: The fault.
+        expected: What must come of it.
+        cases: In which of its forms it is tried.
+        in_soak: Forms that are tried in the soak only, which has more time.
+    """
 
     def declare(test: Test) -> Test:
         FAULTS[test.__name__] = Fault(what, expected, tuple(cases), test)
-        return pytest.mark.parametrize("case", cases)(test) if any(cases) else test
+        later = (pytest.param(case, marks=pytest.mark.soak) for case in in_soak)
+        return pytest.mark.parametrize("case", [*cases, *later])(test) if any(cases) else test
 
     return declare
 

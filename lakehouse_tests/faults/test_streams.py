@@ -187,7 +187,8 @@ def strike(trial: StreamTrial, moment: str, blow: Callable[[], None]) -> None:
 @fault(
     "Flink's task manager is killed",
     expected="the job goes on from its newest checkpoint; every event is landed once",
-    cases=(TWICE, COMPLETE, SWAP),
+    cases=(COMPLETE, SWAP),
+    in_soak=(TWICE,),
 )
 def test_the_task_manager_is_killed(stream_trial: StreamTrial, case: str) -> None:
     strike(stream_trial, case, lambda: stream_trial.kill("flink-tasks"))
@@ -196,7 +197,8 @@ def test_the_task_manager_is_killed(stream_trial: StreamTrial, case: str) -> Non
 @fault(
     "Flink's job manager is killed, which then knows of no job",
     expected="Dagster starts the job from its newest checkpoint; every event is landed once",
-    cases=(TWICE, BEFORE),
+    cases=(BEFORE,),
+    in_soak=(TWICE,),
 )
 def test_the_job_manager_is_killed(stream_trial: StreamTrial, case: str) -> None:
     strike(stream_trial, case, lambda: stream_trial.kill("flink-jobs"))
@@ -205,7 +207,8 @@ def test_the_job_manager_is_killed(stream_trial: StreamTrial, case: str) -> None
 @fault(
     "All servers are killed at once",
     expected="`up` brings them back, Dagster the job; every event is landed once",
-    cases=(COMPLETE, SWAP),
+    cases=(SWAP,),
+    in_soak=(COMPLETE,),
 )
 def test_all_servers_are_killed(stream_trial: StreamTrial, case: str) -> None:
     strike(stream_trial, case, stream_trial.kill)
