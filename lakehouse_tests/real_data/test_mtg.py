@@ -34,6 +34,7 @@ from lakehouse_tests.conftest import REAL_DATA, Stack
 pytestmark = [pytest.mark.real_data, pytest.mark.timeout(1200)]
 
 SEED = 17
+PRICED = date(2026, 5, 22)
 DAYS = ("2022-02-03", "2022-02-04", "2022-02-05", "2022-02-07")
 
 
@@ -116,13 +117,13 @@ def real_prices() -> Json:
 
 @pytest.fixture(scope="module")
 def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[date, Path]:
-    """All real sets as builds; the newest of them has the real prices."""
+    """All real sets as builds, and the real prices as one of their day."""
     root = tmp_path_factory.mktemp("mtgjson")
-    found = {}
-    for day, sets in (neo() | snapshots()).items():
-        given = real_prices() if day == date(2022, 4, 25) else None
-        found[day] = write_build(root / str(day), str(day), f"5.2.0+{day:%Y%m%d}", sets, given)
-    return found
+    prices = write_build(root / "prices", str(PRICED), f"5.3.0+{PRICED:%Y%m%d}", {}, real_prices())
+    return {PRICED: prices} | {
+        day: write_build(root / str(day), str(day), f"5.2.0+{day:%Y%m%d}", sets)
+        for day, sets in (neo() | snapshots()).items()
+    }
 
 
 @pytest.fixture
@@ -150,14 +151,16 @@ def test_every_version_deletion_and_price_is_what_the_files_say_though_the_serve
             Fault(mischief, rf"{next(iter(sets))}_?\.json\.gz")
             for mischief in (Mischief.TRUNCATE, Mischief.CORRUPT, Mischief.BUSY, Mischief.UNAVAILABLE)
         ]
-        magic.take(day, Wanted(tuple(sets), prices=day == max(known)))
+        magic.take(day, Wanted(tuple(sets)))
+    magic.take(PRICED, Wanted(prices=True))
     magic.make_silver()
     assert magic.versions([code for sets in known.values() for code in sets]) == recount_magic.versions(known)
     assert magic.prices() == recount_magic.prices(real_prices())
     # What is known is asked for by one small file, and nothing is sent again.
     asked = len(magic.shelf.requests)
-    assert magic.take(max(known), Wanted(tuple(known[max(known)]), prices=True)).sent == {}
-    assert [request.name for request in magic.shelf.requests[asked:]] == ["Meta.json"]
+    assert magic.take(max(known), Wanted(tuple(known[max(known)]))).sent == {}
+    assert magic.take(PRICED, Wanted(prices=True)).sent == {}
+    assert [request.name for request in magic.shelf.requests[asked:]] == ["Meta.json"] * 2
     report = run_audit(load(), deep=True)
     own = [account for account in report.accounts if account.source in {feed.topic_name for feed in FEEDS}]
     assert all(account.closes for account in own)
