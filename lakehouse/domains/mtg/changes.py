@@ -82,7 +82,12 @@ class _Comparison:
         self._on = ", ".join(self._identity)
         self._duckdb = duckdb.connect(
             str(folder / f"{contract.name}.duckdb"),
-            config={"memory_limit": MEMORY, "temp_directory": str(folder), "threads": 2},
+            config={
+                "memory_limit": MEMORY,
+                "temp_directory": str(folder),
+                "threads": 2,
+                "preserve_insertion_order": False,
+            },
         )
 
     def load(self, spool: Path) -> None:
@@ -126,10 +131,12 @@ class _Comparison:
         first, *others = self._identity
         typed = [f"try_cast({name} as date) as {name}" if name.endswith("_date") else name for name in others]
         columns = [*typed, *others_of_key, *hashes, *self._objects.values()]
-        nth = f"row_number() over (partition by {self._on} order by file_row_number)"
+        rows = f"read_parquet('{spool}', file_row_number = true)"
+        # Numbers of rows are compared, and not the rows themselves: a window over these would not fit into memory.
         return f"""
-            select case when {nth} = 1 then {first} end as {first}, {", ".join(columns)}
-            from read_parquet('{spool}', file_row_number = true)"""
+            select if(firsts.row_number is null, null, {first}) as {first}, {", ".join(columns)}
+            from {rows} left join (select min(file_row_number) as row_number from {rows} group by {self._on}) as firsts
+                on file_row_number = firsts.row_number"""
 
     def _is_in_scope(self) -> str:
         names = [part.name for part in self._parts]
