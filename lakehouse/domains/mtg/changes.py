@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
 
-MEMORY = "192MB"
+MEMORY = "512MB"
 """What DuckDB may use; more goes to the disk."""
 AT_ONCE = 5_000
 """Messages that are made at once."""
