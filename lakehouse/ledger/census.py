@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.expressions import AlwaysTrue, NotNull
-from pyiceberg.io.pyarrow import ArrowScan
+from pyiceberg.expressions import NotNull
 from pyiceberg.table import FileScanTask, Table
 
+from lakehouse.adapters.iceberg.history import read_files
 from lakehouse.contracts.lineage import ERASED_AT, REPLAYED_AT
 from lakehouse.ledger.origin import ORIGINS, Origin, is_delivery
 
@@ -162,7 +162,7 @@ def _read(table: Table, tasks: list[FileScanTask]) -> pa.Table:
     coordinates = [name for origin in ORIGINS for name in (origin.source, *origin.position)]
     wanted = {*coordinates, REPLAYED_AT.name}
     stored = [name for name in table.schema().column_names if name in wanted]
-    rows = ArrowScan(table.metadata, table.io, table.schema().select(*stored), AlwaysTrue()).to_table(tasks)
+    rows = read_files(table, tasks, stored)
     for name in wanted - set(stored):
         rows = rows.append_column(name, pa.nulls(rows.num_rows))
     return rows

@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import BooleanExpression, In
+from pyiceberg.expressions import BooleanExpression
 from pyiceberg.table import DataScan, Table
 
 from lakehouse.adapters.iceberg.catalog import find_table
-from lakehouse.adapters.iceberg.filters import at_least, equal
+from lakehouse.adapters.iceberg.filters import among, at_least, equal
 from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.contracts.replay import REPLAY
@@ -110,8 +110,7 @@ def _scan(
     if since:
         wanted.append(at_least("failed_at", since.isoformat()))
     if ids:
-        wanted.append(In("source", {_source_of(id_) for id_ in ids}))  # type: ignore[call-arg,arg-type]
-        wanted.append(In("dead_letter_id", set(ids)))  # type: ignore[call-arg,arg-type]
+        wanted += [among("source", {_source_of(id_) for id_ in ids}), among("dead_letter_id", ids)]
     scan = table.scan(selected_fields=columns)
     for expression in wanted:
         scan = scan.filter(expression)

@@ -21,11 +21,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import In
 from pyiceberg.table import Table
 
 from lakehouse.adapters.iceberg.catalog import ensure_table
-from lakehouse.adapters.iceberg.filters import equal
+from lakehouse.adapters.iceberg.filters import among, equal
 from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.pull import ABANDONED, CLOSED, DISTURBED, PULL_RECORD
 from lakehouse.ledger.commit import append, current_snapshot_id, until_won
@@ -232,8 +231,7 @@ class Pulls:
         return seen, letters
 
     def _of(self, pull_ids: Iterable[str], *columns: str) -> pa.Table:
-        wanted = In("pull_id", set(pull_ids))  # type: ignore[call-arg,arg-type]
-        return self._table.scan(row_filter=wanted, selected_fields=columns).to_arrow()
+        return self._table.scan(row_filter=among("pull_id", set(pull_ids)), selected_fields=columns).to_arrow()
 
     def _read(self, columns: Iterable[str]) -> pa.Table:
         wanted = tuple(dict.fromkeys(columns))

@@ -16,15 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
-from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.expressions import BooleanExpression
 from pyiceberg.expressions.visitors import _InclusiveMetricsEvaluator
-from pyiceberg.io.pyarrow import ArrowScan, _dataframe_to_data_files
+from pyiceberg.io.pyarrow import _dataframe_to_data_files
 from pyiceberg.manifest import DataFile, ManifestContent, ManifestEntry, ManifestEntryStatus, ManifestFile
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update.snapshot import _SnapshotProducer
 
-from lakehouse.adapters.iceberg.history import positions, said
+from lakehouse.adapters.iceberg.history import positions, read_files, said
 from lakehouse.ledger.commit import COMMIT_ID, LostRace, swapping, until_won
 from lakehouse.ledger.history import of_snapshot, write_down
 from lakehouse.maintenance.expiry import FLINK, last_of_flink
@@ -50,9 +50,9 @@ class Selection:
 def select(table: Table, selection: Selection, *columns: str) -> pa.Table:
     """The selected rows as they are now, with their own columns and others."""
     wanted = (*selection.columns, *columns)
-    files = (_read(table, [task], wanted) for task in _tasks(table, selection))
+    files = (read_files(table, [task], wanted) for task in _tasks(table, selection))
     found = [rows.filter(selection.among(rows)) for rows in files]
-    return pa.concat_tables([_read(table, [], wanted), *found], promote_options="permissive")
+    return pa.concat_tables([read_files(table, [], wanted), *found], promote_options="permissive")
 
 
 def is_remembered(table: Table, selection: Selection) -> bool:
@@ -67,7 +67,7 @@ def is_remembered(table: Table, selection: Selection) -> bool:
     for file in set(_live_files(table, manifests.values())) - present:
         if may_hold(file):
             try:
-                rows = _read(table, [FileScanTask(file)], selection.columns)
+                rows = read_files(table, [FileScanTask(file)], selection.columns)
             except FileNotFoundError:
                 return True
             if pc.any(selection.among(rows)).as_py():
@@ -168,10 +168,10 @@ def _commit(
 
 def _changed(table: Table, task: FileScanTask, selection: Selection, change: Change) -> Iterator[DataFile]:
     """The files that take the place of one: itself, where none of its rows is selected."""
-    if not pc.any(selection.among(_read(table, [task], selection.columns))).as_py():
+    if not pc.any(selection.among(read_files(table, [task], selection.columns))).as_py():
         yield task.file
         return
-    rows = _read(table, [task], table.schema().column_names)
+    rows = read_files(table, [task], table.schema().column_names)
     changed = change(rows, selection.among(rows))
     if changed.num_rows:
         yield from _dataframe_to_data_files(table.metadata, changed, table.io)
@@ -179,10 +179,6 @@ def _changed(table: Table, task: FileScanTask, selection: Selection, change: Cha
 
 def _tasks(table: Table, selection: Selection) -> list[FileScanTask]:
     return list(table.scan(row_filter=selection.within).plan_files())
-
-
-def _read(table: Table, tasks: Iterable[FileScanTask], columns: Iterable[str]) -> pa.Table:
-    return ArrowScan(table.metadata, table.io, table.schema().select(*columns), AlwaysTrue()).to_table(tasks)
 
 
 def _live_files(table: Table, manifests: Iterable[ManifestFile]) -> Iterator[DataFile]:

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from lakehouse.contracts.contract import Column, Contract
-from lakehouse.naming import DATA_PLATFORM, TableName, Topic
+from lakehouse.naming import DATA_PLATFORM, Domain, TableName, Topic
 
 
 def describe(table: TableName) -> dict[str, Any]:
@@ -28,6 +28,17 @@ def describe_contract(contract: Contract) -> dict[str, Any]:
         "description": contract.description,
         "metadata": {"dagster/column_schema": table_schema(contract), "dagster/table_name": contract.table.sql},
         "code_version": str(contract.version),
+    }
+
+
+def describe_served(store: str, name: str, domain: Domain) -> dict[str, Any]:
+    """Like `describe`, of a table or a kind of keys in a store that applications read."""
+    return {
+        "key": dg.AssetKey([store, name]),
+        "group_name": str(domain),
+        "owners": [DATA_PLATFORM],
+        "tags": {"layer": "serving", "domain": str(domain)},
+        "kinds": {store},
     }
 
 

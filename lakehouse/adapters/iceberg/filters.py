@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from datetime import date
 
 from pyiceberg.expressions import (
@@ -31,7 +31,7 @@ def less(column: str, value: str | int) -> BooleanExpression:
     return LessThan(column, value)  # type: ignore[call-arg,arg-type]
 
 
-def among(column: str, values: Sequence[str]) -> BooleanExpression:
+def among(column: str, values: Collection[str] | Collection[int]) -> BooleanExpression:
     """Rows whose column has one of the values."""
     return In(column, values)  # type: ignore[call-arg,arg-type]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -138,7 +138,7 @@ def files_at(table: Table, newest: Snapshot, seen: int | None = None) -> list[Fi
 
 
 def read_files(
-    table: Table, files: Sequence[FileScanTask], columns: Sequence[str], row_filter: BooleanExpression = ALL_ROWS
+    table: Table, files: Iterable[FileScanTask], columns: Iterable[str], row_filter: BooleanExpression = ALL_ROWS
 ) -> pa.Table:
     """Some columns of the rows in some files; of these columns the filter may speak."""
     return ArrowScan(table.metadata, table.io, table.schema().select(*columns), row_filter).to_table(files)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
+from pyiceberg.expressions import And, BooleanExpression
 
 from lakehouse.adapters.iceberg.catalog import ensure_table
 from lakehouse.adapters.iceberg.filters import at_least, at_most
+from lakehouse.adapters.iceberg.history import ALL_ROWS
 from lakehouse.contracts.contract import Contract
 from lakehouse.domains.mtg.contract import BUILD_RECORD, CARD_MESSAGE, PRICE_MESSAGE, SET_MESSAGE
 from lakehouse.domains.mtg.source import ALL_PRINTINGS, Build
@@ -146,7 +147,7 @@ class _Comparison:
         return f"set_code in ({listed})" if listed else "false"
 
     def _load_again(self, day: str) -> None:
-        self._read("taken", ["part", "build_date", "build_version", "first_date", "last_date"], AlwaysTrue())
+        self._read("taken", ["part", "build_date", "build_version", "first_date", "last_date"], ALL_ROWS)
         covers = (
             "price_date between first_date and last_date"
             if self._is_price

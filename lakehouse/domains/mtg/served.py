@@ -8,7 +8,6 @@ import dagster as dg
 
 from lakehouse import settings as settings_module
 from lakehouse.naming import (
-    DATA_PLATFORM,
     MTG_CARD_VERSIONS,
     MTG_PRICE_ROWS,
     MTG_SET_STATE,
@@ -17,17 +16,14 @@ from lakehouse.naming import (
     TableName,
 )
 from lakehouse.orchestration.checks import SHOWN
+from lakehouse.orchestration.describe import describe_served
 from lakehouse.orchestration.landing import RETRY
 
 
 def _served(table: str, description: str, source: TableName = MTG_CARD_VERSIONS) -> dg.AssetSpec:
     return dg.AssetSpec(
-        key=dg.AssetKey(["postgres", f"mtg_{table}"]),
+        **describe_served("postgres", f"mtg_{table}", Domain.MTG),
         deps=[dg.AssetKey(source.key)],
-        group_name=str(Domain.MTG),
-        owners=[DATA_PLATFORM],
-        tags={"layer": "serving", "domain": str(Domain.MTG)},
-        kinds={"postgres"},
         description=description,
     )
 
@@ -86,13 +82,9 @@ def served_cards_agree_with_silver() -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=not found, metadata={"differences": len(found), "differing": told})
 
 
-@dg.asset(
-    key=["postgres", "mtg_card_statistics"],
+@dg.asset(  # type: ignore[untyped-decorator]
+    **describe_served("postgres", "mtg_card_statistics", Domain.MTG),
     deps=[dg.AssetKey(MTG_STATISTICS.key), SPECS["sets"].key],
-    group_name=str(Domain.MTG),
-    owners=[DATA_PLATFORM],
-    tags={"layer": "serving", "domain": str(Domain.MTG)},
-    kinds={"postgres"},
     description="Statistics of each set and rarity, as Flink counted them; of sets that are held.",
     retry_policy=RETRY,
 )

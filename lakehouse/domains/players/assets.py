@@ -7,14 +7,13 @@ import dagster as dg
 from lakehouse import settings as settings_module
 from lakehouse.domains.players.bronze import player_events_topic, refused_player_events
 from lakehouse.naming import (
-    DATA_PLATFORM,
     GAME_LEADERBOARDS,
     PLAYER_EVENTS,
     PLAYER_EVENTS_PROCESSED,
     PLAYER_STATISTICS,
     Domain,
 )
-from lakehouse.orchestration.describe import topic_spec
+from lakehouse.orchestration.describe import describe_served, topic_spec
 from lakehouse.orchestration.landing import RETRY
 
 processed = topic_spec(
@@ -29,15 +28,7 @@ leaderboards = topic_spec(
 
 
 def _served(store: str, name: str, description: str, *sources: dg.AssetSpec) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        key=dg.AssetKey([store, name]),
-        deps=sources,
-        group_name=str(Domain.PLAYERS),
-        owners=[DATA_PLATFORM],
-        tags={"layer": "serving", "domain": str(Domain.PLAYERS)},
-        kinds={store},
-        description=description,
-    )
+    return dg.AssetSpec(**describe_served(store, name, Domain.PLAYERS), deps=sources, description=description)
 
 
 postgres_events = _served("postgres", "players_events", "Events of the last days, by player and by game.", processed)
@@ -50,13 +41,9 @@ redis_leaderboards = _served(
 )
 
 
-@dg.asset(
-    key=["postgres", "players_corrections"],
+@dg.asset(  # type: ignore[untyped-decorator]
+    **describe_served("postgres", "players_corrections", Domain.PLAYERS),
     deps=[dg.AssetKey(PLAYER_EVENTS.key), postgres_statistics, postgres_leaderboards],
-    group_name=str(Domain.PLAYERS),
-    owners=[DATA_PLATFORM],
-    tags={"layer": "serving", "domain": str(Domain.PLAYERS)},
-    kinds={"postgres"},
     description="Totals and scores that had counted an event again that came more than a day later: made right.",
     retry_policy=RETRY,
 )

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, In, IsNull, Or
-from pyiceberg.io.pyarrow import ArrowScan
+from pyiceberg.expressions import And, BooleanExpression, IsNull, Or
 from pyiceberg.table import Table
 
 from lakehouse.adapters.iceberg.catalog import ensure_table
-from lakehouse.adapters.iceberg.filters import at_least, at_most, equal
+from lakehouse.adapters.iceberg.filters import among, at_least, at_most, equal
+from lakehouse.adapters.iceberg.history import ALL_ROWS, read_files
 from lakehouse.contracts.arrow import in_schema
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.domains.rawg.api import API
@@ -42,7 +42,6 @@ READINGS = 8
 """Times a window is read at most until all that the API said it has was seen."""
 
 _UTC = pa.timestamp("us", tz="UTC")
-ALWAYS = AlwaysTrue()
 _RECENCY = ("updated_at", "fetched_at", "pull_id")
 """What makes a version of a game the current one: the greatest, null first."""
 _KNOWN = ("game_id", "updated_at", "fetched_at", "content_hash")
@@ -123,10 +122,9 @@ class Index:
         if snapshot_id == self._snapshot_id:
             return
         tasks = [task for task in self._table.scan().plan_files() if task.file.file_path not in self._paths]
-        schema = self._table.schema().select(*_KNOWN)
         # Row by row nothing is ever changed, so a file says all of its rows; compaction says them once more.
         for task in tasks:
-            self.add(ArrowScan(self._table.metadata, self._table.io, schema, AlwaysTrue()).to_table([task]))
+            self.add(read_files(self._table, [task], _KNOWN))
             self._paths.add(task.file.file_path)
         self._snapshot_id = snapshot_id
 
@@ -259,8 +257,7 @@ class Landing:
         absent = pc.unique(pa.concat_arrays([pa.array([], pa.int64()), *self._absent(windows, seen)]))
         if not len(absent):
             return []
-        wanted = In("game_id", set(absent.to_pylist()))  # type: ignore[call-arg,arg-type]
-        current = current_versions(self._table, ("release_date", "change"), wanted)
+        current = current_versions(self._table, ("release_date", "change"), among("game_id", absent.to_pylist()))
         return [
             (window, {name: version[name] for name in ("game_id", "updated_at", "release_date")})
             for version in current.to_pylist()
@@ -414,7 +411,7 @@ class Landing:
         if not table.num_rows:
             return 0
 
-        ids = In("dead_letter_id", set(table["dead_letter_id"].to_pylist()))  # type: ignore[call-arg,arg-type]
+        ids = among("dead_letter_id", table["dead_letter_id"].to_pylist())
         wanted = And(equal("source", API.source), ids)
 
         def add_missing() -> None:
@@ -578,7 +575,7 @@ def _end_reading(progress: Progress, count: int | None) -> None:
         progress.reading, progress.page = progress.reading + 1, 1
 
 
-def current_versions(table: Table, columns: Sequence[str], wanted: BooleanExpression = ALWAYS) -> pa.Table:
+def current_versions(table: Table, columns: Sequence[str], wanted: BooleanExpression = ALL_ROWS) -> pa.Table:
     """The current version of each game, by id; the dbt model of silver says the same.
 
     Args:

@@ -10,9 +10,9 @@ import dagster as dg
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.expressions import In
 
 from lakehouse.adapters.iceberg.catalog import connect, find_table
+from lakehouse.adapters.iceberg.filters import among
 from lakehouse.contracts.pull import CLOSED
 from lakehouse.domains.rawg.api import API
 from lakehouse.domains.rawg.contract import SEEN
@@ -116,8 +116,9 @@ def _held(games: pa.Table, window: Window) -> int:
 
 
 def _preview(table: Table, game_ids: list[int]) -> dg.TableMetadataValue:
-    wanted = In("game_id", set(game_ids))  # type: ignore[call-arg,arg-type]
-    shown = current_versions(table, ("raw_payload",), wanted).sort_by([("updated_at", "descending")])
+    shown = current_versions(table, ("raw_payload",), among("game_id", game_ids)).sort_by(
+        [("updated_at", "descending")]
+    )
     said = [msgspec.json.decode(text) for text in shown["raw_payload"].to_pylist() if text]
     fields = ("id", "name", "released", "updated", "rating", "metacritic", "added")
     records = [dg.TableRecord({name: str(game.get(name, "")) for name in fields}) for game in said]
