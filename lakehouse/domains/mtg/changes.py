@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
 
-MEMORY = "512MB"
+MEMORY = "192MB"
 """What DuckDB may use; more goes to the disk."""
 AT_ONCE = 5_000
 """Messages that are made at once."""
@@ -83,12 +83,7 @@ class _Comparison:
         self._on = ", ".join(self._identity)
         self._duckdb = duckdb.connect(
             str(folder / f"{contract.name}.duckdb"),
-            config={
-                "memory_limit": MEMORY,
-                "temp_directory": str(folder),
-                "threads": 2,
-                "preserve_insertion_order": False,
-            },
+            config={"memory_limit": MEMORY, "temp_directory": str(folder), "threads": 2},
         )
 
     def load(self, spool: Path) -> None:
@@ -201,8 +196,8 @@ class _Comparison:
             members += [f"'\"{member}\":' || {column}" for member, column in self._objects.items()]
         key = "coalesce(uuid, set_code)" if self._contract is CARD_MESSAGE else self._identity[0]
         value = f"'{{' || {' || chr(44) || '.join(members)} || '}}'"
-        order = ", ".join(KEYS[self._contract.name])
-        found = self._duckdb.sql(f"select coalesce({key}, '') as key, {value} as value from {rows} order by {order}")
+        # As they are in the files: to sort messages, all of them would have to be in memory.
+        found = self._duckdb.sql(f"select coalesce({key}, '') as key, {value} as value from {rows}")
         yield from found.to_arrow_reader(AT_ONCE)
 
     def _read(self, name: str, columns: Sequence[str], where: BooleanExpression) -> None:

@@ -143,7 +143,7 @@ def spool_prices(file: Kept, prices: Spool, *, on_card: Callable[[], None] = lam
     for uuid, told in read_prices(file):
         on_card()
         found = by_day(told)
-        for day, listed in found.days.items():
+        for day, listed in sorted(found.days.items()):
             payload = _encode(sorted(listed, key=_place))
             prices.add(uuid, day, _sha256(payload), payload.decode())
             part.items += 1
