@@ -46,8 +46,8 @@ _SPARK_TYPES = {
     Type.DOUBLE: "double",
     Type.BOOLEAN: "boolean",
 }
-_BEFORE_ALL = -(10**15)
-"""Microseconds; a time before every build."""
+_BEFORE_ALL = date.min
+"""Not after any build."""
 
 Reason = tuple[str, str, str]
 """Error type, condition in SQL, and message."""
@@ -81,18 +81,9 @@ def build_sets(work: Workspace) -> Built:
         pass_over(work, SET, read)
         return Built(SET.table, read.mode, 0)
     known = _known(work, SET.table)
-    news = work.rows(read).groupBy("set_code").agg(sf.min("build_date").alias("_first"))
-    told_on = known.select("set_code", sf.col("build_date").alias("_told_on"))
     # What comes in order takes the place of all that was said before, which need not be read again.
-    in_order = sf.col("_told_on").isNull() | (sf.col("_first") > sf.col("_told_on"))
-    begins = news.join(told_on, "set_code", "left").select(
-        "set_code", sf.when(in_order, sf.col("_first")).otherwise(sf.lit(date.min)).alias(SINCE)
-    )
-    with kept(begins) as begins:
-        floor = begins.agg(sf.min(SINCE)).first()
-        assert floor
-        told = work.as_of(read).where(sf.col("build_date") >= sf.lit(floor[0])).join(begins, "set_code")
-        parsed = _members(told.where(sf.col("build_date") >= sf.col(SINCE)), "set", "set_object", SET_MEMBERS)
+    with kept(_begins(work, read, known, "set_code", "build_date")) as begins:
+        parsed = _members(_told_since(work, read, begins, "set_code"), "set", "set_object", SET_MEMBERS)
         parsed = parsed.withColumn("tokens", sf.expr("json_array_length(get_json_object(set_object, '$.tokens'))"))
         with kept(_judged(parsed, _SET_REASONS)) as judged:
             refused = _refuse(work, SET, judged.where("reason is not null"), "set_code")
@@ -100,7 +91,7 @@ def build_sets(work: Workspace) -> Built:
             # A set that is gone keeps what was last said of it.
             names = [column.name for column in SET.fields if column.name not in ("is_deleted", "build_date")]
             said = _newest(good.where("not is_deleted"), ("set_code",)).select(names)
-            in_place = begins.where(sf.col(SINCE) > sf.lit(date.min))
+            in_place = begins.where(sf.col(SINCE) > sf.lit(_BEFORE_ALL))
             before = known.join(in_place, "set_code", "left_semi").join(said, "set_code", "left_anti").select(names)
             state = _newest(good, ("set_code",)).select("set_code", "is_deleted", "build_date")
             made = state.join(said.unionByName(before), "set_code", "left")
@@ -120,33 +111,25 @@ def build_cards(work: Workspace) -> Built:
         pass_over(work, CARD_VERSION, read)
         return Built(CARD_VERSION.table, read.mode, 0)
     versions = _known(work, CARD_VERSION.table)
-    news = work.rows(read).groupBy("uuid").agg(sf.min(_build_at()).alias("_first"))
-    known = versions.groupBy("uuid").agg(sf.max("told_on").alias("_told_on"))
     # What comes in order adds to a card's history; else it is made anew: what was the latest of a version may not be.
-    in_order = sf.col("_told_on").isNull() | (sf.col("_first") > sf.col("_told_on").cast("timestamp"))
-    before_all = sf.timestamp_micros(sf.lit(_BEFORE_ALL))
-    begins = news.join(known, "uuid", "left").select(
-        "uuid", sf.when(in_order, sf.col("_first")).otherwise(before_all).alias(SINCE)
-    )
+    begins = _begins(work, read, versions, "uuid", "told_on")
     if read.mode is Mode.ALL:
-        every = news.select("uuid").union(versions.select("uuid")).distinct()
-        begins = every.withColumn(SINCE, before_all)
-    with kept(begins) as begins:
-        # As text: a time would go through the clock of this machine, and back.
-        floor = begins.agg(sf.date_format(sf.min(SINCE), "yyyy-MM-dd")).first()
-        assert floor
-        told = work.as_of(read).where(sf.col("build_date") >= sf.lit(floor[0]).cast("date")).join(begins, "uuid")
-        told = told.where(_build_at() >= sf.col(SINCE)).drop(SINCE)
-        with kept(_judged(_observed(told), _CARD_REASONS)) as judged:
-            refused = _refuse(work, CARD_VERSION, judged.where("reason is not null"), "uuid")
-            observed = judged.where("reason is null").select(
-                "uuid", CARDS.at, *CARDS.order, *CARDS.attributes, *CARDS.carried, "is_deleted"
-            )
-            with changes(CARDS, versions, observed, begins) as changed, kept(audited(changed, work, read)) as found:
-                count = found.count()
-                if count:
-                    with work.committing({MTG_CARDS: read.end}):
-                        merge(work.target(CARD_VERSION.table), found, CARDS, [column.name for column in AUDIT])
+        every = begins.select("uuid").union(versions.select("uuid")).distinct()
+        begins = every.withColumn(SINCE, sf.lit(_BEFORE_ALL))
+    with (
+        kept(begins) as begins,
+        kept(_judged(_observed(_told_since(work, read, begins, "uuid")), _CARD_REASONS)) as judged,
+    ):
+        refused = _refuse(work, CARD_VERSION, judged.where("reason is not null"), "uuid")
+        observed = judged.where("reason is null").select(
+            "uuid", CARDS.at, *CARDS.order, *CARDS.attributes, *CARDS.carried, "is_deleted"
+        )
+        since = begins.withColumn(SINCE, _at_midnight(SINCE))
+        with changes(CARDS, versions, observed, since) as changed, kept(audited(changed, work, read)) as found:
+            count = found.count()
+            if count:
+                with work.committing({MTG_CARDS: read.end}):
+                    merge(work.target(CARD_VERSION.table), found, CARDS, [column.name for column in AUDIT])
     pass_over(work, CARD_VERSION, read)
     return Built(CARD_VERSION.table, read.mode, count, refused)
 
@@ -177,9 +160,36 @@ def build_prices(work: Workspace) -> Built:
     return Built(PRICE.table, read.mode, count, refused)
 
 
-def _build_at() -> Column:
-    """Midnight of the day of the build (UTC)."""
-    return sf.col("build_date").cast("timestamp")
+def _begins(work: Workspace, read: Read, known: DataFrame, key: str, told_on: str) -> DataFrame:
+    """What bronze has news of, and in `SINCE` from which day of build on it is to be read.
+
+    That is the first day of the news, where all of it is later than what is known; else the beginning.
+
+    Args:
+        work: Where.
+        read: The news.
+        known: What is there already.
+        key: Column that tells things apart.
+        told_on: Column of what is known with the build that told of it.
+    """
+    news = work.rows(read).groupBy(key).agg(sf.min("build_date").alias("_first"))
+    known = known.groupBy(key).agg(sf.max(told_on).alias("_told_on"))
+    in_order = sf.col("_told_on").isNull() | (sf.col("_first") > sf.col("_told_on"))
+    since = sf.when(in_order, sf.col("_first")).otherwise(sf.lit(_BEFORE_ALL))
+    return news.join(known, key, "left").select(key, since.alias(SINCE))
+
+
+def _told_since(work: Workspace, read: Read, begins: DataFrame, key: str) -> DataFrame:
+    """All that bronze has of some things since a day of build for each; `begins` is read twice."""
+    floor = begins.agg(sf.min(SINCE)).first()
+    assert floor
+    told = work.as_of(read).where(sf.col("build_date") >= sf.lit(floor[0])).join(begins, key)
+    return told.where(sf.col("build_date") >= sf.col(SINCE)).drop(SINCE)
+
+
+def _at_midnight(day: str) -> Column:
+    """Midnight (UTC) of a column's days."""
+    return sf.col(day).cast("timestamp")
 
 
 def _known(work: Workspace, name: TableName) -> DataFrame:
@@ -212,7 +222,7 @@ def _observed(rows: DataFrame) -> DataFrame:
                 "edhrecRank"
             ],
             "told_on": sf.col("build_date"),
-            CARDS.at: _build_at(),
+            CARDS.at: _at_midnight("build_date"),
         }
     )
 
