@@ -30,6 +30,9 @@ from lakehouse.contracts.statement import (
 REFUSAL = pa.schema([("row", pa.int64()), ("error_type", pa.string()), ("error_message", pa.string())])
 """One row a refused record: its position in the batch and why."""
 
+BYTES_AT_ONCE = 2 * 1024 * 1024
+"""Of records that DuckDB looks at at once."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -159,7 +162,9 @@ class Validator:
         return Verdict(accepted.cast(self._accepted), refused)
 
     def _query(self, batch: pa.Table, sql: str) -> pa.Table:
-        self._duckdb.register("batch", batch)
+        # DuckDB goes by rows, 2,048 at once or what a chunk has: of large records these would be parsed to 100 MB.
+        rows = max(1, batch.num_rows * BYTES_AT_ONCE // max(1, batch.nbytes))
+        self._duckdb.register("batch", pa.Table.from_batches(batch.to_batches(max_chunksize=rows), batch.schema))
         found = self._duckdb.sql(sql).to_arrow_table()
         self._duckdb.unregister("batch")
         return found

@@ -162,7 +162,7 @@ def open_producer(settings: Settings, more: Mapping[str, Any] | None = None) -> 
             "compression.type": "lz4",
             "linger.ms": 20,
             "message.max.bytes": MAX_MESSAGE_BYTES,
-            "queue.buffering.max.kbytes": 256 * 1024,
+            "queue.buffering.max.kbytes": 32 * 1024,
             **(more or {}),
         }
     )
@@ -185,10 +185,12 @@ def open_consumer(settings: Settings, group_id: str | None = None) -> KafkaConsu
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
             # What is fetched ahead is memory: two answers for each partition. A larger record still comes, alone.
-            "fetch.message.max.bytes": MAX_MESSAGE_BYTES // 4,
-            "fetch.max.bytes": MAX_MESSAGE_BYTES,
+            "fetch.message.max.bytes": MAX_MESSAGE_BYTES // 16,
+            "fetch.max.bytes": MAX_MESSAGE_BYTES // 4,
             "receive.message.max.bytes": 8 * MAX_MESSAGE_BYTES,
             "queued.max.messages.kbytes": 16 * 1024,
+            # A full queue is looked at again after that long: by default a second, in which it has long run dry.
+            "fetch.queue.backoff.ms": 10,
         }
     )
 

@@ -16,7 +16,7 @@ from lakehouse.adapters.batch import RECORDS, Batch, Range
 from lakehouse.adapters.kafka.client import TIMEOUT_SECONDS, KafkaConsumer
 from lakehouse.errors import LakehouseError, LedgerGapError
 
-MAX_BATCH_BYTES = 64 * 1024 * 1024
+MAX_BATCH_BYTES = 16 * 1024 * 1024
 """A batch is closed when its values exceed this, whatever their number: memory stays flat with large records."""
 
 HEADERS = pa.field("headers", pa.map_(pa.string(), pa.binary()))
@@ -58,9 +58,7 @@ def drain(
     positions = dict(positions)
     started = last_record = time.monotonic()
     while True:
-        with _no_cycle_search():
-            messages, ends = _collect(consumer, limits)
-            records = _to_arrow(messages, with_headers=with_headers)
+        records, ends = _read(consumer, limits, with_headers=with_headers)
         for last in records.group_by("partition").aggregate([("offset", "max")]).to_pylist():
             ends[last["partition"]] = max(ends.get(last["partition"], 0), last["offset_max"] + 1)
         ranges = {p: Range(positions[p], end) for p, end in ends.items() if end > positions[p]}
@@ -89,6 +87,13 @@ def _no_cycle_search() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def _read(consumer: KafkaConsumer, limits: Limits, *, with_headers: bool) -> tuple[pa.Table, dict[int, int]]:
+    """Records of one batch, and ends of partitions that were reached. The messages they came as are gone then."""
+    with _no_cycle_search():
+        messages, ends = _collect(consumer, limits)
+        return _to_arrow(messages, with_headers=with_headers), ends
 
 
 def _collect(consumer: KafkaConsumer, limits: Limits) -> tuple[list[Message], dict[int, int]]:

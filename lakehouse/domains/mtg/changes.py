@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyiceberg.expressions import And, BooleanExpression
 
 from lakehouse.adapters.iceberg.catalog import ensure_table
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 MEMORY = "192MB"
 """What DuckDB may use; more goes to the disk."""
-AT_ONCE = 5_000
+AT_ONCE = 1_000
 """Messages that are made at once."""
 
 MEMBERS = {
@@ -67,14 +68,16 @@ def find_changes(
         parts: What of it the spool holds; of these, what is missing there is gone.
         folder: For what does not fit into memory.
     """
-    comparison = _Comparison(catalog, contract, build, parts, folder)
-    comparison.load(spool)
+    comparison = _Comparison(catalog, contract, spool, build, parts, folder)
+    comparison.load()
     return comparison.messages()
 
 
 class _Comparison:
-    def __init__(self, catalog: Catalog, contract: Contract, build: Build, parts: Sequence[Part], folder: Path) -> None:
-        self._contract, self._build, self._parts = contract, build, parts
+    def __init__(
+        self, catalog: Catalog, contract: Contract, spool: Path, build: Build, parts: Sequence[Part], folder: Path
+    ) -> None:
+        self._contract, self._spool, self._build, self._parts = contract, spool, build, parts
         self._table = ensure_table(catalog, contract)
         self._builds = ensure_table(catalog, BUILD_RECORD)
         self._identity = _IDENTITY[contract.name]
@@ -86,14 +89,14 @@ class _Comparison:
             config={"memory_limit": MEMORY, "temp_directory": str(folder), "threads": 2},
         )
 
-    def load(self, spool: Path) -> None:
-        """Fill the tables that the questions are asked of.
+    def load(self) -> None:
+        """Fill the tables that the questions are asked of; objects and hashes stay in the spool, until they are sent.
 
         `said`: what the build says; `state`: what was known up to its day; `later`: when after it something was said
         again; `changed` and `gone`; `again`: what a later build, of ``next_date``, has to repeat.
         """
         day = self._build.date.isoformat()
-        self._duckdb.execute(f"create table said as {self._said(spool)}")
+        self._duckdb.execute(f"create table said as {self._said()}")
         known = [c.name for c in self._contract.fields if c.name not in ("build_version",)]
         self._read("known", [*known, *_COORDINATES, "kafka_timestamp"], at_most("build_date", day))
         whole = ", ".join(f"{n} := {n}" for n in (*known, *_COORDINATES) if n not in self._identity)
@@ -108,7 +111,7 @@ class _Comparison:
             where build_date > date '{day}' group by all""")
         is_deleted = "false" if self._is_price else "state.is_deleted"
         self._duckdb.execute(f"""
-            create table changed as select said.* from said left join state using ({self._on})
+            create table changed as select said.* exclude (payload_hash) from said left join state using ({self._on})
             where {is_deleted} is distinct from false or state.payload_hash is distinct from said.payload_hash""")
         self._duckdb.execute(f"""
             create table gone as select * from state anti join said using ({self._on})
@@ -120,19 +123,18 @@ class _Comparison:
         counts = [self._count(name) for name in ("changed", "gone", "again")]
         return Messages(counts[0], counts[1], counts[2], self._batches())
 
-    def _said(self, spool: Path) -> str:
+    def _said(self) -> str:
         """The spool, with the types of bronze. Of a thing that is told of twice, one is left without its key."""
         others_of_key = [name for name in KEYS[self._contract.name] if name not in self._identity]
-        hashes = [c.name for c in self._contract.fields if c.name.endswith("_hash")]
         first, *others = self._identity
+        rows = f"read_parquet('{self._spool}', file_row_number = true)"
         typed = [f"try_cast({name} as date) as {name}" if name.endswith("_date") else name for name in others]
-        columns = [*typed, *others_of_key, *hashes, *self._objects.values()]
-        rows = f"read_parquet('{spool}', file_row_number = true)"
-        # Numbers of rows are compared, and not the rows themselves: a window over these would not fit into memory.
         return f"""
-            select if(firsts.row_number is null, null, {first}) as {first}, {", ".join(columns)}
-            from {rows} left join (select min(file_row_number) as row_number from {rows} group by {self._on}) as firsts
-                on file_row_number = firsts.row_number"""
+            select file_row_number, if(firsts.file_row_number is null, null, {first}) as {first},
+                {", ".join([*typed, *others_of_key, "payload_hash"])}
+            from {rows} left join (
+                select min(file_row_number) as file_row_number from {rows} group by {self._on}
+            ) as firsts using (file_row_number)"""
 
     def _is_in_scope(self) -> str:
         names = [part.name for part in self._parts]
@@ -184,20 +186,38 @@ class _Comparison:
             if not self._is_price:
                 yield from self._made(f"repeated where not {was_there}", dated, is_deleted=True)
         own = {"build_date": f"date '{self._build.date}'", "build_version": _quoted(self._build.version)}
-        yield from self._made("changed", own, is_deleted=False)
+        yield from self._changed(own)
         yield from self._made("gone", own, is_deleted=True)
+
+    def _changed(self, values: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+        """What changed, with its objects: a row group of the spool at a time, however large all of them are."""
+        if not self._count("changed"):
+            return
+        hashes = [column.name for column in self._contract.fields if column.name.endswith("_hash")]
+        first = 0
+        with pq.ParquetFile(self._spool) as spool:
+            for group in range(spool.num_row_groups):
+                rows = spool.read_row_group(group, [*hashes, *self._objects.values()])
+                numbers = pa.arange(first, first + rows.num_rows)
+                self._duckdb.register("told", rows.append_column("file_row_number", numbers))
+                changed = f"changed where file_row_number between {first} and {first + rows.num_rows - 1}"
+                yield from self._made(f"told join (from {changed}) using (file_row_number)", values, is_deleted=False)
+                first += rows.num_rows
+                pa.default_memory_pool().release_unused()
 
     def _made(self, rows: str, values: Mapping[str, str], *, is_deleted: bool) -> Iterator[pa.RecordBatch]:
         left_out = {"payload_hash", "content_hash"} if is_deleted else set()
         names = [column.name for column in self._contract.fields if column.name not in left_out]
         known = {**values, "is_deleted": "true" if is_deleted else "false"}
-        members = [f"'\"{name}\":' || coalesce(to_json({known.get(name, name)})::varchar, 'null')" for name in names]
+        members = {name: f"coalesce(to_json({known.get(name, name)})::varchar, 'null')" for name in names}
         if not is_deleted:
-            members += [f"'\"{member}\":' || {column}" for member, column in self._objects.items()]
+            members |= self._objects
         key = "coalesce(uuid, set_code)" if self._contract is CARD_MESSAGE else self._identity[0]
-        value = f"'{{' || {' || chr(44) || '.join(members)} || '}}'"
-        # As they are in the files: to sort messages, all of them would have to be in memory.
-        found = self._duckdb.sql(f"select coalesce({key}, '') as key, {value} as value from {rows}")
+        # One function that takes all: an operator between each two would make as many copies of the object.
+        listed = ", ',', ".join(f"""'"{name}":', {value}""" for name, value in members.items())
+        found = self._duckdb.sql(
+            f"select coalesce({key}, '') as key, concat('{{', {listed}, '}}') as value from {rows}"
+        )
         yield from found.to_arrow_reader(AT_ONCE)
 
     def _read(self, name: str, columns: Sequence[str], where: BooleanExpression) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import And
@@ -20,7 +21,6 @@ from lakehouse.domains.mtg.contract import BUILD_AHEAD, PRICE_AHEAD
 from lakehouse.naming import MTG_CARD_VERSIONS, MTG_PRICE_ROWS
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pyiceberg.expressions import BooleanExpression
     from pyiceberg.table import FileScanTask, Table
     from pyiceberg.table.snapshots import Snapshot
@@ -222,3 +222,4 @@ def _asked(query: str, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         for table in tables:
             engine.register("held", table)
             yield engine.sql(query).to_arrow_table()
+            pa.default_memory_pool().release_unused()

@@ -268,8 +268,11 @@ def _take(
         for feed in FEEDS:
             parts = [part for part in pulled.parts if (part.name in PRICE_FILES) == (feed is PRICES)]
             if parts:
-                found = find_changes(catalog, feed.contract, spools[feed.contract.name], build, parts, folder)
-                pulled.sent[feed.topic_name] = _send(settings, feed, found, progress)
+                spool = spools[feed.contract.name]
+                # Not held here: a comparison keeps its memory until it is dropped.
+                pulled.sent[feed.topic_name] = _send(
+                    settings, feed, find_changes(catalog, feed.contract, spool, build, parts, folder), progress
+                )
     # Of a card's days of prices, which have one key, compaction would leave the last one alone.
     land_all(settings, catalog, run_id)
     write_down(catalog, build, pulled.parts)
