@@ -17,7 +17,8 @@ HASH_DIGITS = 32
 """Hexadecimal digits of SHA-256 that are kept."""
 
 REDACTED = b"REDACTED"
-_KEY = re.compile(rb"([?&]key=)[^&\"\\\s]*")
+_KEY = re.compile(rb"((?:[?&]|\\u003[fF]|\\u0026)key=)[^&\"\\\s]*")
+"""An API key in an address, whose signs JSON may write as their numbers."""
 
 
 class BrokenPage(Exception):

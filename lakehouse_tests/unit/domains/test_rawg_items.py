@@ -106,3 +106,5 @@ def test_items_come_out_of_a_page_as_they_went_in(extra: object) -> None:
 def test_keys_in_addresses_are_taken_out() -> None:
     text = b'{"id":1,"clip":"https://x/y?a=1&key=abc123&page=2","website":"https://z?key=abc123"}'
     assert redact(text) == b'{"id":1,"clip":"https://x/y?a=1&key=REDACTED&page=2","website":"https://z?key=REDACTED"}'
+    text = rb'{"clip":"https://x/y?a=1\u0026key=abc123\u0026page=2","website":"https://z\u003Fkey=abc123"}'
+    assert redact(text) == text.replace(b"abc123", b"REDACTED")
