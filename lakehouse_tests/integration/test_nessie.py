@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.domains.rawg.server import running
 from lakehouse.domains.rawg.site import Site
 from lakehouse.domains.rawg.windows import month_window
+from lakehouse.naming import FACT_GAMES
 from lakehouse.settings import load
 from lakehouse_tests import rawg
 from lakehouse_tests.conftest import Stack
@@ -113,6 +114,28 @@ def test_games_are_pulled_and_every_window_is_accounted_for(catalog: Catalog, tm
         server.site.remove(2)
         assert rawg.pull_all(server, catalog, tmp_path, august).gone == 1
         assert rawg.payloads(catalog) == rawg.on_server(server.site.games)
+    assert rawg.gaps(catalog) == []
+
+
+def test_the_job_of_every_night_makes_the_star_of_what_the_server_has(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Games of the tests before that this server does not have are found to be gone."""
+    from lakehouse.definitions import defs
+
+    site = Site(
+        rawg.game(number, updated=f"{datetime.now(UTC) - timedelta(days=2):%Y-%m-%dT00:00:00}")
+        for number in range(1, 90)
+    )
+    with running(site) as server:
+        monkeypatch.setenv("LAKEHOUSE_RAWG_URL", server.url)
+        monkeypatch.setenv("RAWG_API_KEY", rawg.KEY)
+        monkeypatch.setenv("LAKEHOUSE_RAWG_REQUESTS_PER_SECOND", "1000")
+        done = defs.resolve_job_def("rawg_daily").execute_in_process()
+    assert done.success
+    assert [check.check_name for check in done.get_asset_check_evaluations() if not check.passed] == []
+    facts = catalog.load_table(FACT_GAMES.identifier).scan(selected_fields=("game_id",)).to_arrow()
+    assert sorted(facts["game_id"].to_pylist()) == sorted(game.game_id for game in site.games)
     assert rawg.gaps(catalog) == []
 
 
