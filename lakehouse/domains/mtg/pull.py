@@ -7,6 +7,7 @@ as taken when all its messages are in bronze.
 from __future__ import annotations
 
 import difflib
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 """Times that a build is begun: a new one may be published meanwhile, or a file turn out to be unreadable."""
 IDLE_SECONDS = 0.5
-"""A topic that says nothing for so long, and has nothing more, is landed."""
+"""Who waits for what is on a topic already waits no longer for more to come."""
 
 
 @dataclass(frozen=True)
@@ -335,7 +336,7 @@ def land_all(settings: Settings, catalog: Catalog, run_id: str) -> None:
     from lakehouse.ledger.writer import LedgeredWriter
 
     admin = open_admin(settings)
-    limits = Limits(settings.batch_size, settings.flush_interval_sec, IDLE_SECONDS, settings.drain_max_sec)
+    limits = Limits(settings.batch_size, IDLE_SECONDS, IDLE_SECONDS, math.inf)
     for feed in FEEDS:
         ensure_topic(admin, feed.topic, name=feed.topic_name)
         state = await_topic(admin, feed.topic_name)
