@@ -7,6 +7,9 @@ database's events, its `commit_table`. Nothing stands in for anything: files are
 from __future__ import annotations
 
 import errno
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -165,3 +168,30 @@ def killed_at(catalog: SqlCatalog, step: str) -> Iterator[None]:
         yield
     # With the process its connections would have ended, and what was open on them would be undone.
     catalog.engine.dispose()
+
+
+def run_killed(work: str, function: str, *, calls: int = 1, after: float = 0.0) -> None:
+    """Run Python in a process of its own that is killed (`kill -9`) when it calls a function; it must come to that.
+
+    Args:
+        work: The code.
+        function: Dotted name, where it is looked up.
+        calls: At which of its calls.
+        after: Seconds that the call goes on meanwhile.
+    """
+    module, _, name = function.rpartition(".")
+    code = f"""
+import itertools, os, pydoc, signal, threading
+owner, calls = pydoc.locate({module!r}), itertools.count(1)
+called = owner.{name}
+def die(*given, **more):
+    if next(calls) == {calls}:
+        if not {after}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        threading.Timer({after}, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    return called(*given, **more)
+owner.{name} = die
+{work}
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, f"{function} was not come to: {done.stderr[-4_000:]}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -35,6 +34,7 @@ from lakehouse.stack import down, up
 from lakehouse_tests import recount_magic
 from lakehouse_tests.cleared import clear
 from lakehouse_tests.conftest import Stack, questions_of_the_readme
+from lakehouse_tests.failpoints import run_killed
 from lakehouse_tests.topics import ends_of, records_of
 from lakehouse_tests.warehouse import DBT_PROJECT
 
@@ -104,23 +104,31 @@ def checked(check: dg.AssetChecksDefinition) -> dg.AssetCheckResult:
     return result
 
 
-def test_a_pull_that_is_killed_is_completed_by_the_next(magic: Magic) -> None:
-    """At some moment of it; whatever it had sent is sent once."""
-    script = (
-        "from lakehouse.domains.mtg import pull as p; from lakehouse.adapters.iceberg.catalog import connect;"
-        "from lakehouse.settings import load; import os, signal;"
-        "send = p._send\n"
-        "def die(settings, feed, found, progress):\n"
-        "    sent = send(settings, feed, found, progress)\n"
-        "    if feed is p.FEEDS[1]: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return sent\n"
-        "p._send = die\n"
-        "p.pull(load(), connect(load()), p.Wanted(None, True), run_id='killed')"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr[-4_000:]
+PULL = """
+from lakehouse.adapters.iceberg.catalog import connect
+from lakehouse.domains.mtg.pull import Wanted, pull
+from lakehouse.settings import load
+pull(load(), connect(load()), Wanted(None, prices=True), run_id="killed")
+"""
+
+
+def test_a_pull_that_is_killed_at_any_step_is_completed_by_the_next(magic: Magic) -> None:
+    """The steps one after the other, each further on than the one before; whatever was sent is sent once."""
+    for function, calls in (
+        ("lakehouse.domains.mtg.source._sha256", 2),  # a file is there, the next has come, and is not looked at yet
+        ("lakehouse.domains.mtg.pull.spool_prices", 1),
+        ("lakehouse.domains.mtg.pull._send", 3),  # sets and cards are sent
+        ("lakehouse.ledger.writer.append", 2),  # sets are landed
+        ("lakehouse.domains.mtg.pull.write_down", 1),
+    ):
+        run_killed(PULL, function, calls=calls)
     pulled = pull(load(), connect(load()), Wanted(None, prices=True), run_id="again")
-    assert [sent.total > 0 for sent in pulled.sent.values()] == [False, False, True]
+    assert [sent.total for sent in pulled.sent.values()] == [0, 0, 0]
+    whole = [one.name for one in magic.shelf.requests if one.name.endswith(".json.gz") and not one.range]
+    assert sorted(whole) == ["AllPrices.json.gz", "AllPrintings.json.gz"], "what has come is not asked for again"
+    for table, key in (("mtg_sets", "set_code"), ("mtg_cards", "uuid"), ("mtg_prices", "(uuid, price_date)")):
+        ((rows, things),) = magic.rows(f"bronze.{table}", f"count(*), count(distinct {key})")
+        assert rows == things > 0
 
 
 def test_a_night_makes_history_of_two_builds_and_every_row_is_what_the_files_say(magic: Magic) -> None:
