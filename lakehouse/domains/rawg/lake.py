@@ -191,6 +191,8 @@ class Landing:
         self._keep(reads)
         landed = until_won(self._table, lambda: self._land(reads))
         self._finish(landed.moved.values())
+        # Arrow keeps what is freed; what the next commit needs is of another size.
+        pa.default_memory_pool().release_unused()
         return landed
 
     def land_missing(self, found: Mapping[Window, Sequence[Gone | PageRead]]) -> Landed:
