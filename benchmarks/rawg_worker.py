@@ -40,12 +40,23 @@ def ours(who: str) -> None:
 
 
 def build(settings: Settings) -> None:
-    """Silver and gold by dbt, as a process of its own; its tests are not run, for the usual way has none."""
-    from lakehouse.adapters.dbt.project import DBT, DBT_PROJECT, dbt_environment
+    """Silver and gold by dbt where there are news, as a process of its own.
 
+    Its tests are not run, for the usual way has none.
+    """
+    from lakehouse.adapters.dbt.group import Group
+    from lakehouse.adapters.dbt.project import DBT, DBT_PROJECT, dbt_environment
+    from lakehouse.adapters.iceberg.catalog import connect
+    from lakehouse.naming import Domain
+
+    catalog, group = connect(settings), Group.of(Domain.RAWG)
+    if group.is_built(catalog):
+        return
+    sources = group.sources(catalog)
     where = ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
-    command = [str(DBT), "--quiet", "run", "--select", "group:rawg", *where]
+    command = [str(DBT), "--quiet", "run", "--select", f"group:{Domain.RAWG}", *where]
     subprocess.run(command, env=os.environ | dbt_environment(settings), check=True, stdout=sys.stderr)  # noqa: S603
+    group.note_built(catalog, sources)
 
 
 def usual(folder: Path) -> None:

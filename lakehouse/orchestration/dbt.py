@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from graphlib import TopologicalSorter
 from types import MappingProxyType
 from typing import Any
 
@@ -11,6 +12,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_
 from lakehouse import settings as settings_module
 from lakehouse.adapters.dbt.project import ensure_manifest
 from lakehouse.adapters.dbt.resource import DbtResource
+from lakehouse.adapters.iceberg.resource import IcebergResource
 from lakehouse.adapters.trino.query import query
 from lakehouse.naming import ANALYTICS, Domain, TableName
 from lakehouse.orchestration.landing import RETRY
@@ -48,21 +50,18 @@ class Translator(DagsterDbtTranslator):
         return {"layer": layer, "domain": str(self._domain), "dagster/kind/iceberg": ""}
 
 
-def _described(
-    context: dg.AssetExecutionContext, output: dg.Output[Any], previews: Mapping[TableName, Preview]
-) -> dg.Output[Any]:
-    """A model's output with the number of rows in its table, and its preview.
+def _described(key: dg.AssetKey, previews: Mapping[TableName, Preview]) -> dict[str, Any]:
+    """Number of rows in a model's table, and its preview.
 
     Not dagster-dbt's `fetch_row_counts`, which waits for dbt in a busy loop and so takes a whole core from it.
     """
-    key = context.asset_key_for_output(output.output_name)
     settings = settings_module.load()
     _, rows = query(settings, f"select count(*) from {'.'.join(key.path)}")  # noqa: S608
-    metadata = {**output.metadata, "dagster/row_count": rows[0][0]}
+    metadata = {"dagster/row_count": rows[0][0]}
     for table, preview in previews.items():
         if table.key == list(key.path):
             metadata |= preview(settings)
-    return output.with_metadata(metadata)
+    return metadata
 
 
 def _without_partition(context: dg.AssetExecutionContext, event: Any) -> Any:
@@ -95,7 +94,8 @@ def build_dbt_assets(
 ) -> dg.AssetsDefinition:
     """A domain's tables by dbt: the models of the dbt group of that name, built and tested by one `dbt build`.
 
-    A pool of their own keeps two runs from merging into the same tables at once.
+    A pool of their own keeps two runs from merging into the same tables at once. Where all of them are asked for, and
+    sources, tables and code are what they were when dbt built them last, dbt is not started.
 
     Args:
         domain: Name of the dbt group.
@@ -115,17 +115,33 @@ def build_dbt_assets(
         retry_policy=RETRY,
         pool=f"{domain}_models",
     )
-    def models(context: dg.AssetExecutionContext, dbt: DbtResource) -> Iterator[Any]:
+    def models(context: dg.AssetExecutionContext, dbt: DbtResource, iceberg: IcebergResource) -> Iterator[Any]:
+        from lakehouse.adapters.dbt.group import Group
+
         variables = {}
         # The partition of a run can be that of other assets in it.
         is_partitioned = partitions and (context.has_partition_key or context.has_partition_key_range)
         if is_partitioned:
             days = context.partition_key_range
             variables = {"start_date": days.start, "end_date": days.end}
+        group, catalog = Group.of(domain), iceberg.catalog()
+        is_whole = not is_partitioned and not context.is_subset
+        if is_whole and group.is_built(catalog):
+            context.log.info("%s: nothing has changed since dbt built these tables", domain)
+            # Dagster wants them in this order: what a table is made of comes before it.
+            ordered = TopologicalSorter(context.assets_def.asset_deps).static_order()
+            for key in (key for key in ordered if key in context.selected_asset_keys):
+                output = dg.Output(None, context.output_for_asset_key(key), metadata=_described(key, previews))
+                yield _without_partition(context, output) if partitions else output
+            return
+        sources = group.sources(catalog)
         arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(variables)]
         for event in dbt.cli(context.run.run_id).cli(arguments, context=context).stream():
             if isinstance(event, dg.Output):
-                event = _described(context, event, previews)
+                key = context.asset_key_for_output(event.output_name)
+                event = event.with_metadata({**event.metadata, **_described(key, previews)})
             yield _without_partition(context, event) if partitions and not is_partitioned else event
+        if is_whole:
+            group.note_built(catalog, sources)
 
     return models.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=freshness_policy))

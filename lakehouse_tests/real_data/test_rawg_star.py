@@ -141,6 +141,19 @@ def test_the_job_makes_the_star_that_the_files_tell_of(star: Star) -> None:
     assert " 2013 █" in str(made["releases_by_year"].value)
 
 
+def test_where_nothing_has_changed_dbt_is_not_started(star: Star) -> None:
+    """Then nothing is checked anew either, and every table is told of as ever."""
+    before = star.warehouse.contents()
+    done = star.daily()
+    made = {event.asset_key: event.step_materialization_data for event in done.get_asset_materialization_events()}
+    assert {("gold", table) for table in STAR} <= {tuple(key.path) for key in made if key}
+    metadata = made[dg.AssetKey(["gold", "fact_games"])].materialization.metadata
+    assert metadata["dagster/row_count"].value == len(before["gold.fact_games"])
+    assert "releases_by_year" in metadata
+    assert not [check for check in done.get_asset_check_evaluations() if check.asset_key.path[0] in ("silver", "gold")]
+    assert star.warehouse.contents() == before
+
+
 def test_sums_over_a_bridge_are_sums_over_the_games(star: Star) -> None:
     facts = star.warehouse.rows("gold.fact_games")
     total = sum(row["suggestions_count"] for row in facts)
