@@ -10,7 +10,7 @@ import errno
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 from unittest.mock import patch
@@ -170,7 +170,15 @@ def killed_at(catalog: SqlCatalog, step: str) -> Iterator[None]:
     catalog.engine.dispose()
 
 
-def run_killed(work: str, function: str, *, calls: int = 1, after: float = 0.0) -> None:
+def run_killed(
+    work: str,
+    function: str,
+    *,
+    calls: int = 1,
+    after: float = 0.0,
+    is_done: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> None:
     """Run Python in a process of its own that is killed (`kill -9`) when it calls a function; it must come to that.
 
     Args:
@@ -178,6 +186,8 @@ def run_killed(work: str, function: str, *, calls: int = 1, after: float = 0.0) 
         function: Dotted name, where it is looked up.
         calls: At which of its calls.
         after: Seconds that the call goes on meanwhile.
+        is_done: Whether the call comes to its end first.
+        environment: Of the process; that of this one, if not given.
     """
     module, _, name = function.rpartition(".")
     code = f"""
@@ -185,13 +195,17 @@ import itertools, os, pydoc, signal, threading
 owner, calls = pydoc.locate({module!r}), itertools.count(1)
 called = owner.{name}
 def die(*given, **more):
-    if next(calls) == {calls}:
-        if not {after}:
-            os.kill(os.getpid(), signal.SIGKILL)
-        threading.Timer({after}, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    if next(calls) != {calls}:
+        return called(*given, **more)
+    if {is_done}:
+        called(*given, **more)
+    if not {after}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    threading.Timer({after}, os.kill, (os.getpid(), signal.SIGKILL)).start()
     return called(*given, **more)
 owner.{name} = die
 {work}
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, f"{function} was not come to: {done.stderr[-4_000:]}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from lakehouse.domains.mtg.deck_list import read_deck
 from lakehouse.domains.mtg.lake import unread
 from lakehouse.naming import MTG_CARD_VERSIONS, MTG_PRICE_ROWS, MTG_SET_STATE
 from lakehouse_tests.cards import OF_CARDS, Object, Price, Story, Version
+from lakehouse_tests.failpoints import run_killed
 from lakehouse_tests.home import Home, open_home
 from lakehouse_tests.magic import FIRST as FIRST_BUILD
 from lakehouse_tests.magic import Lake
@@ -451,17 +450,9 @@ def as_mtgjson(prices: list[Price]) -> Object:
     return told
 
 
-KILLED = """
-import os, signal, sys
+LOAD = """
 from lakehouse import settings
-from lakehouse.domains.mtg import agreement, decks, serving, silver
-from lakehouse.domains.mtg.deck_list import read_deck
-name = sys.argv[1]
-whole = getattr(serving, name)
-def killed(*given, **more):
-    whole(*given, **more)
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(serving, name, killed)
+from lakehouse.domains.mtg import serving
 serving.load(settings.load())
 """
 
@@ -472,8 +463,7 @@ def test_a_load_that_is_killed_leaves_what_was_there(cards: Cards, step: str) ->
     cards.start(story, PRICES)
     serving.load(cards.settings)
     write_silver(cards.settings, later := Story().tell(first_build()).tell(second_build()), PRICES)
-    done = subprocess.run([sys.executable, "-c", KILLED, step], env=cards.home.environment, check=False)
-    assert done.returncode == -9
+    run_killed(LOAD, f"lakehouse.domains.mtg.serving.{step}", is_done=True, environment=cards.home.environment)
     check(cards, story, PRICES)
     serving.load(cards.settings)
     check(cards, later, PRICES)
