@@ -11,7 +11,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeVar
+from typing import Never, TypeVar
 
 import pyarrow as pa
 from pyiceberg.exceptions import CommitFailedException
@@ -19,6 +19,14 @@ from pyiceberg.table import Table, TableProperties, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Snapshot, SnapshotLogEntry
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random,
+)
 
 from lakehouse.errors import LedgerConflictError
 
@@ -27,6 +35,10 @@ COMMIT_ID = "lakehouse.commit-id"
 
 ATTEMPTS = 20
 """Several writers may be at work on a table: losing a few races is normal."""
+PATIENCE_SECONDS = 120
+"""A writer gives up after so many attempts and so long: the slower of two would lose any number in a row at times."""
+REST_SECONDS = 0.2
+"""At most, after a lost race. It does not grow: who has lost most would come last then."""
 
 RESOLVE_ATTEMPTS = 6
 
@@ -127,13 +139,24 @@ def until_won(table: Table, attempt: Callable[[], T]) -> T:
     Raises:
         LedgerConflictError: other writers won every race.
     """
-    for _ in range(ATTEMPTS):
-        try:
-            return attempt()
-        except LostRace:
+
+    def look_again(state: RetryCallState) -> None:
+        if state.attempt_number > 1:
             table.refresh()
-    name = ".".join(table.name()[-2:])
-    raise LedgerConflictError(f"{name}: lost {ATTEMPTS} races in a row; another writer is at work, try again later")
+
+    def give_up(state: RetryCallState) -> Never:
+        name = ".".join(table.name()[-2:])
+        lost = state.attempt_number
+        raise LedgerConflictError(f"{name}: lost {lost} races in a row; another writer is at work, try again later")
+
+    attempts = Retrying(
+        retry=retry_if_exception_type(LostRace),
+        before=look_again,
+        wait=wait_random(max=REST_SECONDS),
+        stop=stop_after_attempt(ATTEMPTS) & stop_after_delay(PATIENCE_SECONDS),
+        retry_error_callback=give_up,
+    )
+    return attempts(attempt)
 
 
 def _has_landed(table: Table, commit_id: str) -> bool:

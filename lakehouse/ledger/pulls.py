@@ -25,6 +25,7 @@ from pyiceberg.table import Table
 
 from lakehouse.adapters.iceberg.catalog import ensure_table
 from lakehouse.adapters.iceberg.filters import among, equal
+from lakehouse.adapters.iceberg.history import files_since, read_files
 from lakehouse.contracts.arrow import arrow_schema
 from lakehouse.contracts.pull import ABANDONED, CLOSED, DISTURBED, PULL_RECORD
 from lakehouse.ledger.commit import append, current_snapshot_id, until_won
@@ -163,8 +164,10 @@ class Pulls:
         """Open the table, created or evolved first."""
         self._table: Table = ensure_table(catalog, PULL_RECORD)
         self._source = source
-        self._known: tuple[int | None, pa.Array] | None = None
-        """Pulls that are written down, and in which snapshot."""
+        self._known: set[str] = set()
+        """Pulls that are written down."""
+        self._known_at: int | None = None
+        """In which snapshot."""
 
     def write_down(self, ended: Collection[Progress], target: str, run_id: str) -> None:
         """Write down pulls that ended, each once.
@@ -178,18 +181,24 @@ class Pulls:
         )
 
         def add_missing() -> None:
-            # While nobody else writes, what is there is not read again: a load writes hundreds of times.
-            if self._known is None or self._known[0] != current_snapshot_id(self._table):
-                known = self._read(["pull_id"])["pull_id"].cast(pa.string()).combine_chunks()
-            else:
-                known = self._known[1]
-            new = rows.filter(pc.invert(pc.is_in(rows["pull_id"], known)))
+            self._look()
+            new = rows.filter(pc.invert(pc.is_in(rows["pull_id"], pa.array(self._known, rows["pull_id"].type))))
             if new.num_rows:
                 append(self._table, new, {}, {"lakehouse.run-id": run_id})
-                known = pa.concat_arrays([known, new["pull_id"].cast(pa.string()).combine_chunks()])
-            self._known = current_snapshot_id(self._table), known
+                self._known |= set(new["pull_id"].to_pylist())
+                self._known_at = current_snapshot_id(self._table)
 
         until_won(self._table, add_missing)
+
+    def _look(self) -> None:
+        """Know the pulls that others have written down since. A load writes hundreds of times: all is read once."""
+        snapshot_id = current_snapshot_id(self._table)
+        if snapshot_id == self._known_at:
+            return
+        added = files_since(self._table, self._known_at)
+        found = read_files(self._table, added, ["pull_id", "source"], equal("source", self._source))
+        self._known |= set(found["pull_id"].to_pylist())
+        self._known_at = snapshot_id
 
     def _row(self, ended: Progress, target: str, run_id: str, now: datetime) -> dict[str, object]:
         return {

@@ -119,6 +119,18 @@ def files_added(table: Table, snapshots: Sequence[Snapshot]) -> list[FileScanTas
     ]
 
 
+def files_since(table: Table, seen: int | None) -> list[FileScanTask]:
+    """The files with all rows that were added since a snapshot, as `files_added` finds them.
+
+    Every file where there is no such snapshot, or no more.
+    """
+    newest = table.current_snapshot()
+    if newest is None:
+        return []
+    new = since(table, newest, seen) if seen is not None else None
+    return list(table.scan().plan_files()) if new is None else files_added(table, new)
+
+
 def files_at(table: Table, newest: Snapshot, seen: int | None = None) -> list[FileScanTask] | None:
     """The files of a table as it was at a snapshot, or those of them that it did not have at an earlier one.
 

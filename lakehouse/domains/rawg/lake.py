@@ -18,7 +18,7 @@ from pyiceberg.table import Table
 
 from lakehouse.adapters.iceberg.catalog import ensure_table
 from lakehouse.adapters.iceberg.filters import among, at_least, at_most, equal
-from lakehouse.adapters.iceberg.history import ALL_ROWS, read_files
+from lakehouse.adapters.iceberg.history import ALL_ROWS, files_since, read_files
 from lakehouse.contracts.arrow import in_schema
 from lakehouse.contracts.dead_letter import DEAD_LETTER
 from lakehouse.domains.rawg.api import API
@@ -112,7 +112,6 @@ class Index:
     def __init__(self, table: Table) -> None:
         """Read nothing yet."""
         self._table = table
-        self._paths: set[str] = set()
         self._snapshot_id: int | None = None
         self._known: list[pa.Table] = []
 
@@ -121,15 +120,12 @@ class Index:
         snapshot_id = current_snapshot_id(self._table)
         if snapshot_id == self._snapshot_id:
             return
-        tasks = [task for task in self._table.scan().plan_files() if task.file.file_path not in self._paths]
-        # Row by row nothing is ever changed, so a file says all of its rows; compaction says them once more.
-        for task in tasks:
-            self.add(read_files(self._table, [task], _KNOWN))
-            self._paths.add(task.file.file_path)
+        # Row by row nothing is ever changed, so a file says all of its rows.
+        for task in files_since(self._table, self._snapshot_id):
+            self._add(read_files(self._table, [task], _KNOWN))
         self._snapshot_id = snapshot_id
 
-    def add(self, rows: pa.Table) -> None:
-        """Know rows, too."""
+    def _add(self, rows: pa.Table) -> None:
         if rows.num_rows:
             self._known.append(rows.select(list(_KNOWN)))
         if len(self._known) > 16:
@@ -137,7 +133,7 @@ class Index:
 
     def committed(self, rows: pa.Table) -> None:
         """Know rows that were committed from here: the table is as the commit left it."""
-        self.add(rows)
+        self._add(rows)
         self._snapshot_id = current_snapshot_id(self._table)
 
     def newest(self, ids: Collection[int]) -> dict[tuple[int, datetime | None], str | None]:
