@@ -30,9 +30,20 @@
     )
 {%- endmacro %}
 
-{# A field of the item `doc`, typed; null where it is absent, null, or of another shape. Fields of rows go by their names. #}
-{% macro rawg_document(field, type) -%} try_cast(json_extract(doc, '$.{{ field }}') as {{ type }}) {%- endmacro %}
-{% macro rawg_scalar(field, type) -%} try_cast(json_extract_scalar(doc, '$.{{ field }}') as {{ type }}) {%- endmacro %}
+{#
+    An item's fields by name; null where it is no object. It is parsed here, and once: a path into the whole item would
+    read all of it again for each field.
+#}
+{% macro rawg_fields(payload) -%} try_cast(try(json_parse({{ payload }})) as map(varchar, json)) {%- endmacro %}
+
+{#
+    A field of an item's `fields`, typed; null where it is absent, null, or of another shape. Fields of rows go by their
+    names.
+#}
+{% macro rawg_document(field, type) -%} try_cast(element_at(fields, '{{ field }}') as {{ type }}) {%- endmacro %}
+{% macro rawg_scalar(field, type, path='$') -%}
+    try_cast(json_extract_scalar(element_at(fields, '{{ field }}'), '{{ path }}') as {{ type }})
+{%- endmacro %}
 
 {# What a PC must have, of a JSON object; `{}` says nothing and is null. #}
 {% macro rawg_requirements(document) -%}
@@ -52,8 +63,7 @@
 {% macro rawg_if_unreadable(field, typed) -%}
     if(
         {{ typed }} is null
-        and json_extract(doc, '$.{{ field }}') is not null
-        and json_format(json_extract(doc, '$.{{ field }}')) not in ('null', '""'),
+        and json_format(element_at(fields, '{{ field }}')) not in ('null', '""'),
         '{{ field }}'
     )
 {%- endmacro %}

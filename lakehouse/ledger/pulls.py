@@ -46,7 +46,7 @@ class State(StrEnum):
     ABANDONED = ABANDONED
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sighting:
     """An item as it was seen last."""
 
@@ -107,7 +107,7 @@ def property_name(source: str, window: str) -> str:
     return f"{PREFIX}{source}.{window}"
 
 
-def to_property(progress: Progress) -> str:
+def _to_property(progress: Progress) -> str:
     """A pull under way as the value of a property."""
     said = {
         name: getattr(progress, name)
@@ -120,18 +120,42 @@ def to_property(progress: Progress) -> str:
 
 def under_way(properties: Mapping[str, str], source: str) -> dict[str, Progress]:
     """Pulls that are under way, or whose end was not written down yet, by window."""
-    start = f"{PREFIX}{source}."
-    found = {}
-    for name, value in properties.items():
-        if name.startswith(start):
-            said = json.loads(value)
-            said["started_at"] = datetime.fromisoformat(said["started_at"])
-            said["seen"] = unpack(base64.b64decode(said["seen"]))
-            said["letters"] = dict.fromkeys(said["letters"])
-            said["state"] = State(said["state"])
-            window = name.removeprefix(start)
-            found[window] = Progress(window=window, **said)
-    return found
+    return UnderWay(source).read(properties)
+
+
+class UnderWay:
+    """The same for who asks again and again: what was read, or is told from here, is not unpacked once more."""
+
+    def __init__(self, source: str) -> None:
+        """Know nothing yet."""
+        self._source = source
+        self._known: dict[str, tuple[str, Progress]] = {}
+        """By window what its property says, and means."""
+
+    def read(self, properties: Mapping[str, str]) -> dict[str, Progress]:
+        """What properties say, by window; copies of it may be moved on."""
+        start = f"{PREFIX}{self._source}."
+        said = {name.removeprefix(start): value for name, value in properties.items() if name.startswith(start)}
+        self._known = {
+            window: known if (known := self._known.get(window)) and known[0] == value else (value, _told(window, value))
+            for window, value in said.items()
+        }
+        return {window: progress for window, (_, progress) in self._known.items()}
+
+    def tell(self, moved: Iterable[Progress]) -> dict[str, str]:
+        """Properties that say how far pulls have come, by name; these are not moved any more."""
+        told = {progress.window: (_to_property(progress), progress) for progress in moved}
+        self._known |= told
+        return {property_name(self._source, window): value for window, (value, _) in told.items()}
+
+
+def _told(window: str, value: str) -> Progress:
+    said = json.loads(value)
+    said["started_at"] = datetime.fromisoformat(said["started_at"])
+    said["seen"] = unpack(base64.b64decode(said["seen"]))
+    said["letters"] = dict.fromkeys(said["letters"])
+    said["state"] = State(said["state"])
+    return Progress(window=window, **said)
 
 
 def pack(seen: Mapping[int, Sighting]) -> bytes:
@@ -139,7 +163,8 @@ def pack(seen: Mapping[int, Sighting]) -> bytes:
     ids = sorted(seen)
     hashes = "".join(seen[item].short_hash for item in ids)
     flags = bytes(seen[item].is_new for item in ids)
-    return zlib.compress(array("q", ids).tobytes() + bytes.fromhex(hashes) + flags)
+    # Hashes do not get smaller by any effort.
+    return zlib.compress(array("q", ids).tobytes() + bytes.fromhex(hashes) + flags, level=1)
 
 
 def unpack(packed: bytes) -> dict[int, Sighting]:

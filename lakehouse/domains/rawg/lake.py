@@ -33,13 +33,15 @@ from lakehouse.ledger.pulls import (
     Pulls,
     Sighting,
     State,
+    UnderWay,
     property_name,
-    to_property,
-    under_way,
 )
 
 READINGS = 8
 """Times a window is read at most until all that the API said it has was seen."""
+
+PART_ROWS, SMALL_PARTS = 100_000, 16
+"""Of what `Index` knows."""
 
 _UTC = pa.timestamp("us", tz="UTC")
 _RECENCY = ("updated_at", "fetched_at", "pull_id")
@@ -128,8 +130,11 @@ class Index:
     def _add(self, rows: pa.Table) -> None:
         if rows.num_rows:
             self._known.append(rows.select(list(_KNOWN)))
-        if len(self._known) > 16:
-            self._known = [pa.concat_tables(self._known).combine_chunks()]
+        # Few parts are quickly filtered; parts of some size, for while they are put together they are there twice.
+        small = [part for part in self._known if part.num_rows < PART_ROWS]
+        if len(small) > SMALL_PARTS:
+            large = [part for part in self._known if part.num_rows >= PART_ROWS]
+            self._known = [*large, pa.concat_tables(small).combine_chunks()]
 
     def committed(self, rows: pa.Table) -> None:
         """Know rows that were committed from here: the table is as the commit left it."""
@@ -164,7 +169,7 @@ class Landing:
         self.pulls = Pulls(catalog, API.source)
         self._table = ensure_table(catalog, RAWG_GAME)
         self._letters = ensure_table(catalog, DEAD_LETTER)
-        self._index = Index(self._table)
+        self._index, self._open = Index(self._table), UnderWay(API.source)
         self._run_id, self._raw = run_id, raw
         self._written: dict[str, str] = {}
         """Pulls that are written down, and may be a property still, by window."""
@@ -172,7 +177,7 @@ class Landing:
     def under_way(self) -> dict[str, Progress]:
         """Pulls that an earlier run has begun, by window. Those that had ended already are written down first."""
         self._table.refresh()
-        found = under_way(self._table.properties, API.source)
+        found = self._open.read(self._table.properties)
         self._finish(found.values())
         return {window: progress for window, progress in found.items() if progress.state is State.READING}
 
@@ -273,7 +278,9 @@ class Landing:
             within = Or(within, dated) if any(window.is_undated for window in windows) else dated
         columns = ("game_id", "release_date")
         for held in self._table.scan(row_filter=within, selected_fields=columns).to_arrow_batch_reader():
-            absent = held.filter(pc.invert(pc.is_in(held["game_id"], seen)))
+            # Each time the hash table is one of the few: one of all that were seen would take more than all else here.
+            present = seen.filter(pc.is_in(seen, held["game_id"]))
+            absent = held.filter(pc.invert(pc.is_in(held["game_id"], present)))
             days_of = pc.unique(absent["release_date"])
             wanted = [day for day in days_of.to_pylist() if any(_is_within(day, window) for window in windows)]
             yield absent.filter(pc.is_in(absent["release_date"], pa.array(wanted, pa.date32())))["game_id"]
@@ -313,19 +320,19 @@ class Landing:
             until_won(self._table, forget)
             self._written = {}
 
-    def _removable(self) -> list[str]:
-        """Properties of pulls that were written down."""
-        found = under_way(self._table.properties, API.source)
+    def _removable(self, *, but: Collection[str] = ()) -> list[str]:
+        """Properties of pulls that were written down, but for some windows."""
+        found = self._open.read(self._table.properties)
         return [
             property_name(API.source, window)
             for window, pull_id in self._written.items()
-            if window in found and found[window].pull_id == pull_id
+            if window not in but and window in found and found[window].pull_id == pull_id
         ]
 
     def _land(self, reads: Sequence[PageRead]) -> Landed:
         self._index.refresh()
         now = datetime.now(UTC)
-        before = under_way(self._table.properties, API.source)
+        before = self._open.read(self._table.properties)
         moved: dict[str, Progress] = {}
         elsewhere: set[str] = set()
         rows, letters = _Rows(), _Letters(self._run_id, now)
@@ -390,7 +397,8 @@ class Landing:
     def _commit(self, rows: _Rows, letters: _Letters, moved: dict[str, Progress], now: datetime, items: int) -> Landed:
         refused = self._refuse(letters)
         table = rows.table(now)
-        properties = {property_name(API.source, name): to_property(progress) for name, progress in moved.items()}
+        remove = self._removable(but=moved)
+        properties = self._open.tell(moved.values())
         before = {name for name in properties if name in self._table.properties}
         # A pull that begins and ends here, and found everything as it is held, is written down and nothing else.
         is_noted = bool(table.num_rows) or any(
@@ -398,7 +406,6 @@ class Landing:
             for name, progress in zip(properties, moved.values(), strict=True)
         )
         if is_noted:
-            remove = [name for name in self._removable() if name not in properties]
             append(self._table, table, properties, {"lakehouse.run-id": self._run_id}, remove=remove)
             self._index.committed(table)
         return Landed(table.num_rows, refused, items, moved, set())
@@ -454,11 +461,10 @@ class Landing:
 
 
 class _Rows:
-    """Rows of the table of games, column by column."""
+    """Rows of the table of games."""
 
     def __init__(self) -> None:
-        self._columns: dict[str, list[Any]] = {}
-        self._count = 0
+        self._rows: list[dict[str, Any]] = []
 
     def add(self, item: bytes, game: Game, read: PageRead, progress: Progress, page: int | None) -> None:
         self._add(
@@ -493,14 +499,12 @@ class _Rows:
         )
 
     def _add(self, **values: Any) -> None:
-        self._count += 1
-        for name, value in values.items():
-            self._columns.setdefault(name, []).append(value)
+        self._rows.append(values)
 
     def table(self, now: datetime) -> pa.Table:
         """The rows in the table's schema."""
-        columns: dict[str, Any] = {**self._columns, "ingested_at": [now] * self._count}
-        return in_schema(RAWG_GAME, columns, self._count)
+        count = len(self._rows)
+        return in_schema(RAWG_GAME, {**_columns(self._rows), "ingested_at": [now] * count}, count)
 
 
 class _Letters:
@@ -527,8 +531,12 @@ class _Letters:
     def table(self) -> pa.Table:
         """The letters in the table's schema."""
         rows = list(self._rows.values())
-        names = rows[0] if rows else ()
-        return in_schema(DEAD_LETTER, {name: [row[name] for row in rows] for name in names}, len(rows))
+        return in_schema(DEAD_LETTER, _columns(rows), len(rows))
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Of rows with the same names."""
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
 
 def _letter_id(judged: Judged) -> str:

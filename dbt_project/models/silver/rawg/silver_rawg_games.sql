@@ -50,7 +50,7 @@ newest as (
 current_versions as (
     select
         versions.*,
-        try(json_parse(versions.raw_payload)) as doc
+        {{ rawg_fields('versions.raw_payload') }} as fields
     from versions
     inner join newest
         on
@@ -66,7 +66,7 @@ typed as (
         {% endfor -%}
         {{ rawg_scalar('playtime', 'integer') }} as playtime_hours,
         {{ rawg_scalar('tba', 'boolean') }} as is_tba,
-        nullif(greatest({{ rawg_scalar('esrb_rating.id', 'bigint') }}, 0), 0) as esrb_rating_id,
+        nullif(greatest({{ rawg_scalar('esrb_rating', 'bigint', '$.id') }}, 0), 0) as esrb_rating_id,
         {% for field, type in documents.items() -%}
         {{ rawg_document(field, type) }} as {{ field }}_given{{ ',' if not loop.last }}
         {% endfor %}
@@ -163,7 +163,7 @@ winners as (
                 ),
                 if(any_match(stores_given, one -> not coalesce(one.store.id > 0, false)), 'stores'),
                 if(any_match(genres_given, one -> not coalesce(one.id > 0, false)), 'genres'),
-                if(doc is null and raw_payload is not null, 'raw_payload'),
+                if(fields is null and raw_payload is not null, 'raw_payload'),
                 if(any_match(tags_given, one -> not coalesce(one.id > 0, false)), 'tags')
             ],
             one -> one is not null

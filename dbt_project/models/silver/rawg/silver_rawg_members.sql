@@ -33,7 +33,7 @@ items as (
     select
         game_id,
         fetched_at,
-        try(json_parse(raw_payload)) as doc
+        {{ rawg_fields('raw_payload') }} as fields
     from bronze
     where raw_payload is not null
 ),
