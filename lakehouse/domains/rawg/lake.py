@@ -76,8 +76,6 @@ class PageRead:
     count: int | None = None
     """Items that the API says the window has now; None where it does not say that."""
     requests: int = 1
-    replaces: str | None = None
-    """Of the first page of a new pull: the pull of the window that is given up for it."""
 
 
 @dataclass(frozen=True)
@@ -304,10 +302,23 @@ class Landing:
         return summed
 
     def abandon(self, progress: Progress) -> None:
-        """Write down a pull that nobody goes on with."""
-        left = progress.copy()
-        left.state = State.ABANDONED
-        self._finish([left])
+        """End a pull that nobody goes on with. What a run that does all the same reads of it lands no more.
+
+        Raises:
+            LedgerConflictError: other writers won every race.
+        """
+
+        def attempt() -> Progress | None:
+            left = self._open.read(self._table.properties).get(progress.window)
+            if left is None or left.pull_id != progress.pull_id or left.state is not State.READING:
+                return None
+            left = replace(left, state=State.ABANDONED)
+            no_rows = _Rows().table(datetime.now(UTC))
+            append(self._table, no_rows, self._open.tell([left]), {"lakehouse.run-id": self._run_id})
+            return left
+
+        if left := until_won(self._table, attempt):
+            self._finish([left])
 
     def close(self) -> None:
         """Remove what the table's properties say of pulls that were written down."""
@@ -564,8 +575,7 @@ def _continued(progress: Progress | None, read: PageRead) -> Progress | None:
     if progress is not None and (progress.pull_id, progress.state) == (read.pull_id, State.READING):
         return progress if (progress.reading, progress.page) == (read.reading, read.number) else None
     begins = read.number == 1 and read.reading == 1
-    is_free = progress is None or progress.state is not State.READING or progress.pull_id == read.replaces
-    if not (begins and is_free):
+    if not begins or (progress is not None and progress.state is State.READING):
         return None
     return Progress(read.pull_id, read.window.name, read.said, read.started_at)
 

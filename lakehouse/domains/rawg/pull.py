@@ -198,28 +198,26 @@ class _Run:
         progress = self._under_way.pop(name, None)
         if progress is not None and progress.started_at < datetime.now(UTC) - CONTINUED_FOR:
             self._landing.abandon(progress)
-            self._start(window, None, replaces=progress.pull_id)
+            self._start(window, None)
             return
         if progress is not None:
             self._began[name] = progress.started_at
         self._start(window, progress)
 
-    def _start(
-        self, window: Window, progress: Progress | None, *, replaces: str | None = None, rest: float = 0
-    ) -> None:
+    def _start(self, window: Window, progress: Progress | None, *, rest: float = 0) -> None:
         if self._stop.is_set():
             self._root_of[window.name].is_whole = False
             return
         if progress is None:
             self._began[window.name] = datetime.now(UTC)
         self._reading += 1
-        self._threads.submit(self._follow, window, progress, replaces, rest)
+        self._threads.submit(self._follow, window, progress, rest)
 
-    def _follow(self, window: Window, progress: Progress | None, replaces: str | None, rest: float) -> None:
+    def _follow(self, window: Window, progress: Progress | None, rest: float) -> None:
         """Read a window to its end, in a thread."""
         try:
             self._stop.wait(rest)
-            for read in read_window(self._client, window, progress, replaces):
+            for read in read_window(self._client, window, progress):
                 self._put(read)
         except _Stopped:
             pass
@@ -368,16 +366,13 @@ class _Run:
         self._on_landed(landed, self._pulled)
 
 
-def read_window(
-    client: Client, window: Window, progress: Progress | None = None, replaces: str | None = None
-) -> Iterator[PageRead | _Split]:
+def read_window(client: Client, window: Window, progress: Progress | None = None) -> Iterator[PageRead | _Split]:
     """Read a window's list once, from its first page or from where a pull broke off, to its end.
 
     Args:
         client: Asks the API.
         window: What to read.
         progress: The pull to go on with; None begins one.
-        replaces: Of a pull that is begun, the one of that window that it takes the place of.
 
     Yields:
         Pages; or, of a window with more items than the API pages through, the windows that it is to be split into.
@@ -423,7 +418,6 @@ def read_window(
             is_last=is_last,
             count=page.count if page and not window.is_undated else None,
             requests=answer.requests if answer else 1,
-            replaces=replaces,
         )
         if is_last:
             return

@@ -26,7 +26,7 @@ from lakehouse.domains.rawg.source import KeyRefusedError
 from lakehouse.domains.rawg.windows import ROOTS, Window, month_window, updated_between
 from lakehouse.errors import LakehouseError
 from lakehouse.ledger.budget import Budget, BudgetError
-from lakehouse.ledger.pulls import Pulls
+from lakehouse.ledger.pulls import Progress, Pulls
 from lakehouse.naming import PULLS, RAWG_GAMES
 from lakehouse_tests.catalogs import sqlite_catalog
 from lakehouse_tests.rawg import (
@@ -252,6 +252,31 @@ def test_a_run_that_begins_a_window_anew_writes_down_how_the_last_pull_of_it_end
         other.close()
     assert len(pulls(catalog)) == 2
     assert gaps(catalog) == []
+
+
+def test_a_pull_that_is_given_up_while_another_run_is_still_at_it_is_written_down_as_it_ended(
+    catalog: SqlCatalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(Site(game(number) for number in range(1, 200))) as server:
+        slow = Landing(catalog, run_id="slow")
+        reads = read_window(client(server, tmp_path), AUGUST)
+        pages = [read for read in reads if isinstance(read, PageRead)]
+        slow.land(pages[:1])
+        monkeypatch.setattr(pulling, "CONTINUED_FOR", timedelta(0))
+        abandon = Landing.abandon
+
+        def move_then_abandon(landing: Landing, progress: Progress) -> None:
+            slow.land(pages[1:3])
+            abandon(landing, progress)
+            assert slow.land(pages[3:4]).elsewhere == {AUGUST.name}
+
+        monkeypatch.setattr(Landing, "abandon", move_then_abandon)
+        done = pull_all(server, catalog, tmp_path, [AUGUST])
+    assert (done.rows, done.closed) == (199 - 120, [AUGUST.name])
+    ended = {pull["outcome"]: pull["landed_rows"] for pull in pulls(catalog)}
+    assert ended == {"abandoned": 120, "closed": 79}
+    assert gaps(catalog) == []
+    assert not [name for name in catalog.load_table(RAWG_GAMES.identifier).properties if "lakehouse.pull." in name]
 
 
 def test_a_game_that_is_gone_was_merged_or_moved_is_found_by_asking_for_it(catalog: SqlCatalog, tmp_path: Path) -> None:
