@@ -136,7 +136,7 @@ def build_dbt_assets(
             return
         sources = group.sources(catalog)
         arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(variables)]
-        for event in dbt.cli(context.run.run_id).cli(arguments, context=context).stream():
+        for event in dbt.start(arguments, context).stream():
             if isinstance(event, dg.Output):
                 key = context.asset_key_for_output(event.output_name)
                 event = event.with_metadata({**event.metadata, **_described(key, previews)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -131,8 +132,10 @@ def test_the_job_of_every_night_makes_the_star_of_what_the_server_has(
         monkeypatch.setenv("LAKEHOUSE_RAWG_URL", server.url)
         monkeypatch.setenv("RAWG_API_KEY", rawg.KEY)
         monkeypatch.setenv("LAKEHOUSE_RAWG_REQUESTS_PER_SECOND", "1000")
+        before = os.environ.copy()
         done = defs.resolve_job_def("rawg_daily").execute_in_process()
     assert done.success
+    assert os.environ.copy() == before, "what dbt is told is told to nobody else"
     assert [check.check_name for check in done.get_asset_check_evaluations() if not check.passed] == []
     facts = catalog.load_table(FACT_GAMES.identifier).scan(selected_fields=("game_id",)).to_arrow()
     assert sorted(facts["game_id"].to_pylist()) == sorted(game.game_id for game in site.games)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lakehouse.errors import LakehouseError
@@ -71,6 +73,16 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def export_environment(settings: Settings, run_id: str) -> None:
-    """Let dbt, which reads its profile from the environment, connect where the settings say and name the run."""
-    os.environ.update(dbt_environment(settings), AUDIT_RUN_ID=run_id)
+@contextlib.contextmanager
+def exported(variables: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for what is started in the block; behind it they are as they were."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

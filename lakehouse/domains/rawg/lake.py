@@ -41,7 +41,7 @@ READINGS = 8
 """Times a window is read at most until all that the API said it has was seen."""
 
 PART_ROWS, SMALL_PARTS = 100_000, 16
-"""Of what `Index` knows."""
+"""What `Index` knows is in parts: of this size they stay, smaller ones are put together when there are more of them."""
 
 _UTC = pa.timestamp("us", tz="UTC")
 _RECENCY = ("updated_at", "fetched_at", "pull_id")
