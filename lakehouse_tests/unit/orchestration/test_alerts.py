@@ -47,6 +47,7 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     with Webhook() as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
+        monkeypatch.setenv("LAKEHOUSE_DAGSTER_PORT", "4000")
         monkeypatch.setenv("LAKEHOUSE_ALERT_WEBHOOK", f"http://127.0.0.1:{server.server_port}{SECRET}")
         yield server
         server.shutdown()
@@ -134,7 +135,7 @@ def test_each_is_posted_once(instance: dg.DagsterInstance, webhook: Webhook) -> 
     told = {alert["kind"]: alert["text"] for alert in webhook.taken}
     assert len(webhook.taken) == len(TOLD)
     assert {kind: TOLD[kind] for kind, text in told.items() if TOLD[kind] in text} == TOLD
-    assert {alert["dagster"] for alert in webhook.taken} == {"http://127.0.0.1:3000"}
+    assert {alert["dagster"] for alert in webhook.taken} == {"http://127.0.0.1:4000"}
     look(instance, cursor)
     assert len(webhook.taken) == len(TOLD)
 
