@@ -19,7 +19,6 @@ from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
@@ -207,10 +206,10 @@ class Pulls:
 
         def add_missing() -> None:
             self._look()
-            new = rows.filter(pc.invert(pc.is_in(rows["pull_id"], pa.array(self._known, rows["pull_id"].type))))
+            new = rows.filter(pa.array([one.pull_id not in self._known for one in ended], pa.bool_()))
             if new.num_rows:
                 append(self._table, new, {}, {"lakehouse.run-id": run_id})
-                self._known |= set(new["pull_id"].to_pylist())
+                self._known |= {one.pull_id for one in ended}
                 self._known_at = current_snapshot_id(self._table)
 
         until_won(self._table, add_missing)

@@ -198,8 +198,7 @@ class _Run:
         progress = self._under_way.pop(name, None)
         if progress is not None and progress.started_at < datetime.now(UTC) - CONTINUED_FOR:
             self._landing.abandon(progress)
-            self._start(window, None)
-            return
+            progress = None
         if progress is not None:
             self._began[name] = progress.started_at
         self._start(window, progress)
